@@ -1,0 +1,209 @@
+//! What the operator reports. Nothing here changes while a leader merely renews its Lease.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The observed state of a group.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaderGroupStatus {
+    /// The generation of the spec that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The name of the Lease that is observed, defaults applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_name: Option<String>,
+
+    /// Who leads; absent while nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Leader>,
+
+    /// What the Lease says about its holder, and how that was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+
+    /// How often leadership changed since the group was first observed. Never falls.
+    #[serde(default)]
+    pub transitions: i64,
+
+    /// The Lease's own counter as last seen; election libraries differ in how well they keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_transitions: Option<i64>,
+
+    /// How many pods may lead.
+    #[serde(default)]
+    pub candidates: CandidateCount,
+
+    /// The latest changes of leadership, newest first, at most `spec.historyLimit`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Transition>,
+
+    /// Ready, Stalled, CandidatesFound, HolderSuspect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The candidate that leads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Leader {
+    /// The Lease's holderIdentity.
+    pub identity: String,
+
+    /// The pod the identity resolves to; absent if it resolves to none or to several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_name: Option<String>,
+
+    /// The UID of that pod.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "podUID")]
+    pub pod_uid: Option<String>,
+
+    /// The node the pod runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+
+    /// The node's zone, from its label `topology.kubernetes.io/zone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+
+    /// When the holder says it acquired the Lease, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acquire_time: Option<MicroTime>,
+}
+
+/// What the Lease says about its holder, and how that was judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    /// The Lease's holderIdentity; empty if nobody holds it.
+    pub identity: String,
+
+    /// The UID of the pod it resolved to.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "podUID")]
+    pub pod_uid: Option<String>,
+
+    /// What is known about the holder.
+    pub verdict: Verdict,
+
+    /// The observation the verdict rests on.
+    pub evidence: String,
+}
+
+/// What is known about a Lease's holder: the rows of the evidence table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Verdict {
+    /// Coordinated leader election (`spec.strategy`) decides; the operator only watches.
+    Managed,
+    /// Nobody holds the Lease.
+    Free,
+    /// The Lease moved after its holder was proven dead: something else uses the same identity.
+    Contradiction,
+    /// The identity belongs to no candidate of this group.
+    Foreign,
+    /// The identity fits more than one candidate that may be alive.
+    Ambiguous,
+    /// The holder is proven dead.
+    Terminated,
+    /// The holder runs and its Lease has not run out.
+    Alive,
+    /// The holder's pod is gone without proof that its process ended.
+    Vanished,
+    /// The holder's node is not ready.
+    Unreachable,
+    /// The identity fits the group's template, but no pod.
+    Unresolved,
+    /// The holder's containers are down, but a newer run may have renewed the Lease.
+    Unproven,
+    /// The holder runs, but its Lease ran out.
+    LeaseExpired,
+}
+
+impl Verdict {
+    /// The name as written in status, logs and docs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Managed => "Managed",
+            Self::Free => "Free",
+            Self::Contradiction => "Contradiction",
+            Self::Foreign => "Foreign",
+            Self::Ambiguous => "Ambiguous",
+            Self::Terminated => "Terminated",
+            Self::Alive => "Alive",
+            Self::Vanished => "Vanished",
+            Self::Unreachable => "Unreachable",
+            Self::Unresolved => "Unresolved",
+            Self::Unproven => "Unproven",
+            Self::LeaseExpired => "LeaseExpired",
+        }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How many pods may lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CandidateCount {
+    /// Pods that the selector matches and that have not ended.
+    pub total: i32,
+    /// Those of them that are Ready.
+    pub ready: i32,
+}
+
+/// One change of leadership.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Transition {
+    /// The identity that leads since.
+    pub leader: String,
+
+    /// The UID of its pod, where it resolved to one.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "podUID")]
+    pub pod_uid: Option<String>,
+
+    /// The identity that led before; absent for the first leader seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+
+    /// Why leadership changed.
+    pub reason: TransitionReason,
+
+    /// When the operator saw it, by the operator's clock.
+    pub time: Time,
+
+    /// Seconds from the old leader's end, as far as the operator saw it, to the new one's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaderless_seconds: Option<f64>,
+
+    /// Transitions before this one that the Lease counted and the operator did not see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unobserved: Option<i64>,
+}
+
+/// Why leadership changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TransitionReason {
+    /// The first leader this group was seen with.
+    First,
+    /// The old leader gave the Lease up.
+    Released,
+    /// The operator cleared the old leader, which was proven dead.
+    Cleared,
+    /// The Lease of the old leader ran out.
+    Expired,
+    /// A new pod took over under the old one's identity.
+    Replaced,
+    /// The Lease was taken from a holder that neither released it nor let it run out.
+    Taken,
+    /// The Lease was deleted and made anew.
+    LeaseDeleted,
+    /// It happened while the operator was not watching.
+    Unobserved,
+}

@@ -1,0 +1,124 @@
+//! The loop that joins the engine to the API server: four watches in, requests out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll};
+use futures::{FutureExt, Stream, StreamExt};
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource};
+use leadergroup_api::LeaderGroup;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::Applier;
+use crate::engine::{Engine, Job, Outcome, Work};
+use crate::index::{Change, Key};
+use crate::telemetry::Health;
+use crate::time::Clock;
+use crate::wire::{LeaseWire, NodeWire, PodWire};
+
+/// A watch is reopened after that many seconds, so that one that died silently is noticed.
+const WATCH_SECONDS: u32 = 60;
+/// Requests that decide about a leader, at the same time.
+const ACTIONS: usize = 64;
+/// Status writes and Events, at the same time: they must not crowd out the requests above.
+const REPORTS: usize = 16;
+/// The loop shows that it turns at least this often.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Runs until cancelled; then waits for the requests under way.
+pub async fn run(client: Client, clock: Clock, health: Arc<Health>, stop: CancellationToken) {
+    let mut engine = Engine::default();
+    let applier = Applier::new(client.clone(), clock);
+    let mut changes = watches(&client);
+    let mut under_way = FuturesUnordered::new();
+    let (actions, reports) = (Arc::new(Semaphore::new(ACTIONS)), Arc::new(Semaphore::new(REPORTS)));
+
+    loop {
+        health.turned(clock.now().mono);
+        let wake = engine.next_wake().map_or_else(|| clock.now().mono + TICK, |at| at.min(clock.now().mono + TICK));
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(Some((key, uid, outcome))) = under_way.next(), if !under_way.is_empty() => {
+                let (key, uid): (Key, String) = (key, uid);
+                engine.outcome(&key, &uid, outcome, clock.now());
+            }
+            Some(change) = changes.next() => engine.change(change, clock.now()),
+            () = tokio::time::sleep_until(clock.instant(wake).into()) => engine.wake(clock.now()),
+        }
+        if engine.is_synced() && health.ready() {
+            tracing::info!(groups = engine.group_count(), "watching");
+        }
+        for work in engine.take_work() {
+            let gate = if matches!(work.job, Job::Act(_)) { &actions } else { &reports };
+            under_way.push(perform(applier.clone(), gate.clone(), work).boxed());
+        }
+    }
+    tracing::info!(requests = under_way.len(), "stopping once the requests under way are answered");
+    while under_way.next().await.is_some() {}
+}
+
+async fn perform(applier: Applier, gate: Arc<Semaphore>, work: Work) -> Option<(Key, String, Outcome)> {
+    let _permit = gate.acquire().await.ok()?;
+    let outcome = applier.perform(&work).await?;
+    Some((work.group, work.uid, outcome))
+}
+
+/// The four watches as one stream. Pods and Leases wait for groups and nodes to be listed: a pod is filed under the
+/// groups that exist, and whose word its phase is depends on its node.
+fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
+    let (groups_listed, on_groups) = watch::channel(false);
+    let (nodes_listed, on_nodes) = watch::channel(false);
+    let config = || watcher::Config::default().timeout(WATCH_SECONDS);
+    let groups = announce(one::<DeserializeGuard<LeaderGroup>>(Api::all(client.clone()), config()), groups_listed);
+    let nodes = announce(one::<NodeWire>(Api::all(client.clone()), config()), nodes_listed);
+    // Each node renews a Lease of its own there.
+    let elections = config().fields("metadata.namespace!=kube-node-lease");
+    let leases = after(one::<LeaseWire>(Api::all(client.clone()), elections), on_groups.clone(), on_nodes.clone());
+    let pods = after(one::<PodWire>(Api::all(client.clone()), config()), on_groups, on_nodes);
+    stream::select_all([
+        groups.map(Change::Group).boxed(),
+        nodes.map(Change::Node).boxed(),
+        leases.map(Change::Lease).boxed(),
+        pods.map(Change::Pod).boxed(),
+    ])
+}
+
+/// One watch that never ends: errors are logged, and the watch is opened again after a while.
+fn one<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(api, config).default_backoff().filter_map(|event| async move {
+        event.inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted, opening it again")).ok()
+    })
+}
+
+fn announce<K: Send + 'static>(
+    events: impl Stream<Item = Event<K>> + Send,
+    listed: watch::Sender<bool>,
+) -> impl Stream<Item = Event<K>> + Send {
+    events.inspect(move |event| {
+        if matches!(event, Event::InitDone) {
+            listed.send_replace(true);
+        }
+    })
+}
+
+fn after<K: Send + 'static>(
+    events: impl Stream<Item = Event<K>> + Send,
+    mut one: watch::Receiver<bool>,
+    mut other: watch::Receiver<bool>,
+) -> impl Stream<Item = Event<K>> + Send {
+    let both = async move {
+        // The senders live as long as the streams that are merged with this one.
+        let _ = one.wait_for(|listed| *listed).await;
+        let _ = other.wait_for(|listed| *listed).await;
+    };
+    both.map(move |()| events).flatten_stream()
+}

@@ -1,0 +1,229 @@
+//! What to do about the holder: nothing, look closer, or clear it.
+//!
+//! An early clear happens in two steps. First the candidates are read from the API server, after the judged
+//! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
+
+use leadergroup_api::{OnRestart, Policy, ReleaseForm, UnconfirmedPolicy, Verdict};
+
+use super::memory::{Memory, ReadPods};
+use super::{Wake, known};
+use crate::index::{Key, Snapshot};
+use crate::judge::{Clearable, Judgement, judge};
+use crate::model::{Gone, Lease, Phase, Pod};
+use crate::time::{Mono, Now};
+
+/// How long to wait for the watch to catch up with a reading that contradicts it.
+const CATCH_UP: Mono = Mono::from_secs(1);
+
+/// Something to do on the API server for one group.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Create the Lease, free, with this duration in seconds.
+    CreateLease {
+        /// Which.
+        lease: Key,
+        /// Lease duration in seconds.
+        duration: u64,
+    },
+    /// Read the Lease, to know whether it really has not moved.
+    ReadLease {
+        /// Which.
+        lease: Key,
+    },
+    /// Read the candidates, to know whether another run of the holder is accounted for nowhere.
+    ReadPods {
+        /// The namespace.
+        namespace: String,
+        /// The group's label selector.
+        selector: String,
+    },
+    /// Clear the holder.
+    Clear(Clear),
+}
+
+/// A clear of exactly one version of a Lease.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clear {
+    /// Which Lease.
+    pub lease: Key,
+    /// Its UID.
+    pub uid: String,
+    /// The version that was judged.
+    pub version: String,
+    /// When that version's record moved, as the operator saw it.
+    pub moved_at: Mono,
+    /// The holder to clear.
+    pub holder: String,
+    /// What a cleared Lease looks like.
+    pub form: ReleaseForm,
+    /// The verdict it rests on.
+    pub verdict: Verdict,
+    /// The evidence it rests on.
+    pub evidence: String,
+    /// Since when the verdict stands.
+    pub since: Mono,
+}
+
+/// The outcome of [`next`].
+#[derive(Debug, Default)]
+pub struct Next {
+    /// What to do now.
+    pub action: Option<Action>,
+    /// When to look again.
+    pub wake: Option<Wake>,
+    /// The holder was found to be contradicted, so it has to be judged again.
+    pub contradicted: bool,
+}
+
+impl Next {
+    fn act(action: Action) -> Self {
+        Self { action: Some(action), ..Self::default() }
+    }
+
+    fn wake(at: Mono) -> Self {
+        Self { wake: Some(Wake::At(at)), ..Self::default() }
+    }
+}
+
+/// Decides what to do about the holder.
+pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement, now: Now) -> Next {
+    let plan = snapshot.plan;
+    let key = Key::new(&snapshot.group.key.namespace, &plan.lease_name);
+    let Some(lease) = snapshot.lease else {
+        return match plan.create_lease {
+            true => Next::act(Action::CreateLease { lease: key, duration: plan.duration }),
+            false => Next::default(),
+        };
+    };
+    let kept = judgement.restarting && plan.stale_holder.on_restart == OnRestart::Keep;
+    match judgement.clear {
+        Clearable::Never if judgement.verdict == Verdict::Alive => until_it_runs_out(lease, plan.duration, key, now),
+        Clearable::Never => Next::default(),
+        Clearable::AtOnce if !kept => at_once(snapshot, memory, judgement, lease, key, now),
+        Clearable::AtOnce | Clearable::WhenRanOut => when_ran_out(snapshot, memory, judgement, lease, key, now),
+    }
+}
+
+/// Waits for the Lease to run out; once it seems so, asks the API server whether it is so.
+fn until_it_runs_out(lease: &Lease, duration: u64, key: Key, now: Now) -> Next {
+    if lease.ran_out(duration) {
+        Next::default()
+    } else if now.mono >= lease.runs_out_at(duration) {
+        Next::act(Action::ReadLease { lease: key })
+    } else {
+        Next { wake: Some(Wake::WhenLeaseRunsOut), ..Next::default() }
+    }
+}
+
+fn when_ran_out(
+    snapshot: &Snapshot<'_>,
+    memory: &Memory,
+    judgement: &Judgement,
+    lease: &Lease,
+    key: Key,
+    now: Now,
+) -> Next {
+    let plan = snapshot.plan;
+    if plan.stale_holder.policy == Policy::Observe || lease.ran_out(plan.duration) {
+        return match plan.stale_holder.policy {
+            Policy::Clear => Next::act(clear(snapshot, memory, judgement, lease, key)),
+            Policy::Observe => until_it_runs_out(lease, plan.duration, key, now),
+        };
+    }
+    let unconfirmed = &plan.stale_holder.unconfirmed;
+    let accepted = unconfirmed
+        .after_seconds
+        .filter(|_| unconfirmed.policy == UnconfirmedPolicy::AcceptRisk && judgement.verdict != Verdict::Ambiguous)
+        .and_then(|s| u64::try_from(s).ok());
+    let Some(after) = accepted else { return until_it_runs_out(lease, plan.duration, key, now) };
+    let due = since(memory, now).max(lease.moved_at).saturating_add(Mono::from_secs(after));
+    if now.mono >= due {
+        Next::act(clear(snapshot, memory, judgement, lease, key))
+    } else if due < lease.runs_out_at(plan.duration) {
+        Next::wake(due)
+    } else {
+        until_it_runs_out(lease, plan.duration, key, now)
+    }
+}
+
+fn at_once(
+    snapshot: &Snapshot<'_>,
+    memory: &mut Memory,
+    judgement: &Judgement,
+    lease: &Lease,
+    key: Key,
+    now: Now,
+) -> Next {
+    let plan = snapshot.plan;
+    let settled = memory.proof.as_ref().and_then(|p| p.settled);
+    let moved_after_proof = settled.is_some_and(|settled| lease.moved_at > settled);
+    let due = since(memory, now) + Mono::from_secs(plan.stale_holder.delay_seconds.max(0).unsigned_abs().into());
+    // Without a write that settles it, only a read tells later moves of the Lease from those before the proof.
+    if memory.proof.is_some() && settled.is_none() && (plan.stale_holder.policy == Policy::Observe || now.mono < due) {
+        return Next::act(Action::ReadLease { lease: key });
+    }
+    if !moved_after_proof && now.mono < due {
+        return Next::wake(due);
+    }
+    let Some(read) = memory.read_pods.as_ref().filter(|read| read.requested_at >= lease.moved_at) else {
+        let (namespace, selector) = (key.namespace, plan.selector.to_string());
+        return Next::act(Action::ReadPods { namespace, selector });
+    };
+    if by_reading(snapshot, memory, read).clear != Clearable::AtOnce {
+        if now.mono < read.requested_at + CATCH_UP {
+            return Next::wake(read.requested_at + CATCH_UP);
+        }
+        let (namespace, selector) = (key.namespace, plan.selector.to_string());
+        return Next::act(Action::ReadPods { namespace, selector });
+    }
+    if moved_after_proof {
+        memory.contradicted = lease.record.holder().map(ToOwned::to_owned);
+        return Next { contradicted: true, ..Next::default() };
+    }
+    if plan.stale_holder.policy == Policy::Observe {
+        memory.would_clear_at.get_or_insert(now.mono);
+        return Next::default();
+    }
+    Next::act(clear(snapshot, memory, judgement, lease, key))
+}
+
+/// The judgement by the candidates as read from the API server. What the index knows and the reading lacks was deleted.
+fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods) -> Judgement {
+    let mut known = known(snapshot, memory);
+    let missing: Vec<Gone> = snapshot
+        .candidates
+        .iter()
+        .filter(|cached| !read.pods.iter().any(|p| p.uid == cached.uid))
+        .map(|cached| Gone { pod: (*cached).clone(), at: read.requested_at })
+        .collect();
+    known.gone.extend(&missing);
+    let pods: Vec<Pod> = read.pods.iter().map(|pod| with_doubt(snapshot, pod)).collect();
+    known.candidates = pods.iter().collect();
+    judge(&known)
+}
+
+/// A pod as read, with what the index knows about whose word its phase is.
+fn with_doubt(snapshot: &Snapshot<'_>, pod: &Pod) -> Pod {
+    let cached = snapshot.candidates.iter().find(|c| c.uid == pod.uid && c.phase == Phase::Terminal);
+    let node_ready = || snapshot.nodes.iter().any(|(name, node)| pod.node.as_deref() == Some(*name) && node.ready);
+    let in_doubt = pod.phase == Phase::Terminal && cached.map_or_else(|| !node_ready(), |c| c.phase_in_doubt);
+    Pod { phase_in_doubt: in_doubt, ..pod.clone() }
+}
+
+fn since(memory: &Memory, now: Now) -> Mono {
+    memory.verdict.as_ref().map_or(now.mono, |s| s.since)
+}
+
+fn clear(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement, lease: &Lease, key: Key) -> Action {
+    Action::Clear(Clear {
+        lease: key,
+        uid: lease.uid.clone(),
+        version: lease.version.clone(),
+        moved_at: lease.moved_at,
+        holder: lease.record.holder().unwrap_or_default().to_owned(),
+        form: snapshot.plan.stale_holder.release,
+        verdict: judgement.verdict,
+        evidence: judgement.evidence.clone(),
+        since: memory.verdict.as_ref().map_or(lease.moved_at, |s| s.since),
+    })
+}

@@ -1,0 +1,163 @@
+//! What the operator remembers of a group between decisions, and what of it a restart recovers from the status.
+
+use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
+
+use crate::index::{Group, Snapshot};
+use crate::judge::Judgement;
+use crate::model::Pod;
+use crate::time::{Mono, Now};
+
+/// What the operator remembers of a group between decisions.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The status last decided; none before the first decision.
+    pub status: Option<LeaderGroupStatus>,
+    /// The verdict on the present holder, and since when it stands.
+    pub verdict: Option<Standing>,
+    /// How the last term ended, once it has.
+    pub end: Option<End>,
+    /// The holder is proven to have ended.
+    pub proof: Option<Proof>,
+    /// The holder whose Lease moved although it was proven to have ended.
+    pub contradicted: Option<String>,
+    /// The candidates as last read from the API server.
+    pub read_pods: Option<ReadPods>,
+    /// A pod that runs under the holder's identity, other than the one that held it, and since when.
+    pub successor: Option<(String, Mono)>,
+    /// When the holder would have been cleared, were that not left to the candidates.
+    pub would_clear_at: Option<Mono>,
+    /// Why the last write failed, until one succeeds.
+    pub error: Option<String>,
+}
+
+/// A verdict on a holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The holder's identity.
+    pub holder: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Since when it stands.
+    pub since: Mono,
+}
+
+/// How a term ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// When the operator saw it.
+    pub at: Mono,
+    /// What the next transition's reason will be, unless the Lease tells more.
+    pub reason: TransitionReason,
+}
+
+/// Proof that the pod a holder resolves to has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The holder's identity.
+    pub holder: String,
+    /// The last move of the Lease that is known to be no later than the proof: a read or a write made after it found
+    /// the record as it was then. None until there was such a read or write.
+    pub settled: Option<Mono>,
+}
+
+/// The candidates as read from the API server.
+#[derive(Clone, Debug)]
+pub struct ReadPods {
+    /// When they were asked for.
+    pub requested_at: Mono,
+    /// What came back.
+    pub pods: Vec<Pod>,
+}
+
+impl Memory {
+    /// The status to build on: the one last decided, unless the API server's has counted further.
+    pub(super) fn base(&mut self, group: &Group) -> LeaderGroupStatus {
+        let stored = group.status.as_deref();
+        if let Some(mine) = &self.status
+            && stored.is_none_or(|s| s.transitions <= mine.transitions)
+        {
+            return mine.clone();
+        }
+        let base = stored.cloned().unwrap_or_default();
+        if let Some(holder) = base.holder.as_ref().filter(|h| h.verdict == Verdict::Contradiction) {
+            self.contradicted = Some(holder.identity.clone());
+        }
+        base
+    }
+
+    /// Whether no decision was made before: what happened until now, the operator has not seen.
+    pub(super) fn is_first(&self) -> bool {
+        self.status.is_none()
+    }
+
+    /// Takes in a new judgement.
+    pub(super) fn note(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        judgement: &Judgement,
+        base: &LeaderGroupStatus,
+        now: Now,
+    ) {
+        let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
+        let verdict = judgement.verdict;
+        if !self.verdict.as_ref().is_some_and(|s| s.holder == holder && s.verdict == verdict) {
+            self.verdict = Some(Standing { holder: holder.to_owned(), verdict, since: now.mono });
+        }
+        if !holder.is_empty() {
+            if self.proof.as_ref().is_some_and(|p| p.holder != holder) {
+                self.proof = None;
+            }
+            if self.contradicted.as_deref().is_some_and(|c| c != holder) {
+                self.contradicted = None;
+            }
+        }
+        if verdict == Verdict::Terminated {
+            if !judgement.restarting && self.proof.is_none() {
+                self.proof = Some(Proof { holder: holder.to_owned(), settled: None });
+            }
+            self.end.get_or_insert(End { at: now.mono, reason: TransitionReason::Taken });
+        } else if verdict == Verdict::Alive {
+            self.proof = None;
+            self.end = None;
+            self.would_clear_at = None;
+        } else if holder.is_empty() && base.holder.as_ref().is_some_and(|h| !h.identity.is_empty()) {
+            self.note_freed(snapshot, now);
+        }
+    }
+
+    /// The Lease has no holder any more.
+    fn note_freed(&mut self, snapshot: &Snapshot<'_>, now: Now) {
+        let reason = if self.is_first() {
+            TransitionReason::Unobserved
+        } else if snapshot.lease.is_none() {
+            TransitionReason::LeaseDeleted
+        } else {
+            TransitionReason::Released
+        };
+        let end = self.end.get_or_insert(End { at: now.mono, reason });
+        if end.reason != TransitionReason::Cleared {
+            end.reason = reason;
+        }
+    }
+
+    /// The operator tried to clear the Lease, which had last moved at `judged`: `landed` or not, whatever moves it makes
+    /// from there come after the proof.
+    pub fn note_cleared(&mut self, judged: Mono, now: Now, landed: bool) {
+        if let Some(proof) = &mut self.proof {
+            proof.settled = Some(judged);
+        }
+        if !landed {
+            return;
+        }
+        let at = self.end.map_or(now.mono, |e| e.at);
+        self.end = Some(End { at, reason: TransitionReason::Cleared });
+        self.error = None;
+    }
+
+    /// The Lease was read after the proof, and had last moved at `moved_at`.
+    pub fn note_lease_read(&mut self, moved_at: Mono) {
+        if let Some(proof) = &mut self.proof {
+            proof.settled.get_or_insert(moved_at);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What follows from a judgement: pure functions of a snapshot, this group's memory and a moment.
+//!
+//! [`clear`] decides what to do about the holder, [`terms`] follows who led when, [`status`] says it all to the user.
+
+pub mod clear;
+pub mod memory;
+pub mod status;
+pub mod terms;
+
+use kube::core::SelectorExt as _;
+use leadergroup_api::{LeaderGroupStatus, Verdict};
+
+pub use clear::{Action, Clear};
+pub use memory::Memory;
+
+use crate::index::Snapshot;
+use crate::judge::{Judgement, Known, judge};
+use crate::time::{Mono, Now};
+
+/// What is to be done about a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The status it should have.
+    pub status: LeaderGroupStatus,
+    /// What to do next, if anything.
+    pub action: Option<Action>,
+    /// What to tell the user.
+    pub notices: Vec<Notice>,
+    /// When to look again although nothing changes.
+    pub wake: Option<Wake>,
+    /// Whether a mere renewal by the holder would change the decision.
+    pub renewals_matter: bool,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// At that moment.
+    At(Mono),
+    /// When the Lease runs out, which each renewal puts off.
+    WhenLeaseRunsOut,
+}
+
+/// Something a user wants to be told once: an Event on the group and a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Something is not as it should be.
+    pub warning: bool,
+    /// A CamelCase word.
+    pub reason: String,
+    /// What tells it from others of the same reason within minutes, which would be counted as one Event.
+    pub action: String,
+    /// A sentence.
+    pub note: String,
+    /// The pod it concerns, name and UID.
+    pub pod: Option<(String, String)>,
+}
+
+/// Decides about one group. `memory` is updated to what the next decision needs.
+pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decision {
+    let base = memory.base(snapshot.group);
+    let judgement = judge_group(snapshot, memory);
+    memory.note(snapshot, &judgement, &base, now);
+    let plan = if snapshot.older.is_some() { clear::Next::default() } else { clear::next(snapshot, memory, &judgement, now) };
+    let judgement = if plan.contradicted { judge_group(snapshot, memory) } else { judgement };
+
+    let terms = terms::follow(&base, snapshot, memory, &judgement, now);
+    let status = status::compose(&base, snapshot, memory, &judgement, terms.clone(), now);
+    let notices = status::notices(&base, &status, snapshot, memory, &judgement, now);
+    memory.status = Some(status.clone());
+    Decision {
+        action: plan.action,
+        wake: plan.wake,
+        renewals_matter: terms.successor_pending || !matches!(judgement.verdict, Verdict::Alive | Verdict::Managed),
+        status,
+        notices,
+    }
+}
+
+/// The judgement on the group's holder by what the index knows.
+pub fn judge_group(snapshot: &Snapshot<'_>, memory: &Memory) -> Judgement {
+    judge(&known(snapshot, memory))
+}
+
+fn known<'a>(snapshot: &Snapshot<'a>, memory: &Memory) -> Known<'a> {
+    let holder = snapshot.lease.and_then(|l| l.record.holder());
+    Known {
+        lease: snapshot.lease,
+        identity: &snapshot.plan.identity,
+        watched: &snapshot.plan.watched,
+        default_duration: snapshot.plan.duration,
+        candidates: snapshot.candidates.clone(),
+        gone: snapshot.gone.clone(),
+        outsider: snapshot.outsider,
+        nodes: snapshot.nodes.clone(),
+        contradicted: holder.is_some() && memory.contradicted.as_deref() == holder,
+    }
+}
+
+/// Whether the group's selector leaves no pod of the namespace out.
+fn selects_every_pod(snapshot: &Snapshot<'_>) -> bool {
+    snapshot.plan.selector.matches(&std::collections::BTreeMap::new())
+}

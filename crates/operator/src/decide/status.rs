@@ -1,0 +1,333 @@
+//! What the user is told: status, conditions, Events. Nothing in here changes while a leader merely renews.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use leadergroup_api::{
+    CandidateCount, Holder, Leader, LeaderGroupStatus, Policy, Transition, TransitionReason, Verdict,
+};
+
+use super::memory::Memory;
+use super::terms::{Terms, seconds};
+use super::{Notice, selects_every_pod};
+use crate::index::Snapshot;
+use crate::judge::Judgement;
+use crate::model::{Phase, State};
+use crate::time::Now;
+
+/// A Lease longer than this many seconds is almost surely a mistake: it would block its group for a day.
+const LONGEST_SENSIBLE_LEASE: u64 = 86_400;
+
+/// Composes the whole status.
+pub fn compose(
+    base: &LeaderGroupStatus,
+    snapshot: &Snapshot<'_>,
+    memory: &Memory,
+    judgement: &Judgement,
+    terms: Terms,
+    now: Now,
+) -> LeaderGroupStatus {
+    let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
+    let live: Vec<_> = snapshot.candidates.iter().filter(|p| p.phase == Phase::Live).collect();
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    let mut status = LeaderGroupStatus {
+        observed_generation: snapshot.group.generation,
+        lease_name: Some(snapshot.plan.lease_name.clone()),
+        leader: leader(base, snapshot, judgement, &terms),
+        holder: Some(Holder {
+            identity: holder.to_owned(),
+            pod_uid: terms.pod_uid,
+            verdict: judgement.verdict,
+            evidence: judgement.evidence.clone(),
+        }),
+        transitions: terms.transitions,
+        lease_transitions: terms.lease_transitions,
+        candidates: CandidateCount { total: count(live.len()), ready: count(live.iter().filter(|p| p.ready).count()) },
+        history: terms.history,
+        conditions: Vec::new(),
+    };
+    let states = [
+        ready(snapshot, judgement, &status),
+        stalled(snapshot, memory),
+        candidates_found(snapshot, &status),
+        holder_suspect(judgement),
+        lease_suspect(snapshot),
+    ];
+    status.conditions = conditions(base, states.into(), snapshot.group.generation, now);
+    status
+}
+
+/// The status of a group whose spec can't be used, or that can't be read at all: nothing but the reason changes.
+pub fn stalled_only(
+    base: LeaderGroupStatus,
+    generation: Option<i64>,
+    reason: &str,
+    message: String,
+    now: Now,
+) -> LeaderGroupStatus {
+    let states = vec![
+        Draft::new("Ready", false, reason, message.clone()),
+        Draft::new("Stalled", true, reason, message),
+    ];
+    LeaderGroupStatus {
+        observed_generation: generation,
+        leader: None,
+        conditions: conditions(&base, states, generation, now),
+        ..base
+    }
+}
+
+/// A condition before it has its times.
+struct Draft {
+    type_: &'static str,
+    value: bool,
+    reason: String,
+    message: String,
+}
+
+impl Draft {
+    fn new(type_: &'static str, value: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { type_, value, reason: reason.into(), message: message.into() }
+    }
+}
+
+fn conditions(base: &LeaderGroupStatus, states: Vec<Draft>, generation: Option<i64>, now: Now) -> Vec<Condition> {
+    let at = |type_: &str, value: &str| {
+        let before = base.conditions.iter().find(|c| c.type_ == type_ && c.status == value);
+        before.map_or_else(|| Time(now.wall_second()), |c| c.last_transition_time.clone())
+    };
+    states
+        .into_iter()
+        .map(|s| {
+            let value = if s.value { "True" } else { "False" };
+            Condition {
+                last_transition_time: at(s.type_, value),
+                message: s.message,
+                observed_generation: generation,
+                reason: s.reason,
+                status: value.to_owned(),
+                type_: s.type_.to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// The leader, as long as the Lease says there is one and nothing says otherwise.
+fn leader(
+    base: &LeaderGroupStatus,
+    snapshot: &Snapshot<'_>,
+    judgement: &Judgement,
+    terms: &Terms,
+) -> Option<Leader> {
+    let lease = snapshot.lease?;
+    let identity = lease.record.holder()?;
+    let over = matches!(judgement.verdict, Verdict::Terminated | Verdict::LeaseExpired);
+    if over || lease.ran_out(snapshot.plan.duration) || snapshot.older.is_some() {
+        return None;
+    }
+    let subject = judgement.subject.as_ref();
+    let node = subject.and_then(|s| s.node.clone());
+    let zone = snapshot.nodes.iter().find(|(name, _)| Some(*name) == node.as_deref()).and_then(|(_, n)| n.zone.clone());
+    // Some libraries rewrite acquireTime with each renewal; the term's first is the one that is true.
+    let kept = base.leader.as_ref().filter(|l| !terms.began && l.identity == identity);
+    let acquired = || lease.record.acquired().and_then(|t| jiff::Timestamp::from_microsecond(t.as_microsecond()).ok());
+    Some(Leader {
+        identity: identity.to_owned(),
+        pod_name: subject.map(|s| s.name.clone()),
+        pod_uid: subject.map(|s| s.uid.clone()),
+        node_name: node,
+        zone,
+        acquire_time: match kept {
+            Some(leader) => leader.acquire_time.clone(),
+            None => acquired().map(MicroTime),
+        },
+    })
+}
+
+fn ready(snapshot: &Snapshot<'_>, judgement: &Judgement, status: &LeaderGroupStatus) -> Draft {
+    if snapshot.older.is_some() {
+        return Draft::new("Ready", false, "Stalled", "another LeaderGroup has this Lease");
+    }
+    let pod = judgement.subject.as_ref().map_or("a pod", |s| s.name.as_str());
+    match judgement.verdict {
+        Verdict::Alive => Draft::new("Ready", true, "Leading", format!("pod {pod} leads")),
+        Verdict::Managed if status.leader.is_some() => {
+            Draft::new("Ready", true, "Managed", judgement.evidence.clone())
+        }
+        Verdict::Free if status.candidates.total == 0 => {
+            Draft::new("Ready", false, "NoCandidates", "no candidate exists, so nobody can lead")
+        }
+        Verdict::Free => {
+            let message = format!("{}; a candidate has to acquire it", judgement.evidence);
+            Draft::new("Ready", false, "NoLeader", message)
+        }
+        verdict => Draft::new("Ready", false, verdict.as_str(), judgement.evidence.clone()),
+    }
+}
+
+fn stalled(snapshot: &Snapshot<'_>, memory: &Memory) -> Draft {
+    if let Some(older) = snapshot.older {
+        let message = format!(
+            "Lease {} belongs to the older LeaderGroup {}: delete one of the two, or give this one another spec.lease.name",
+            snapshot.plan.lease_name, older.name
+        );
+        return Draft::new("Stalled", true, "LeaseTaken", message);
+    }
+    match &memory.error {
+        Some(error) => Draft::new("Stalled", true, "WriteFailed", error.clone()),
+        None => Draft::new("Stalled", false, "Observing", "the group is observed"),
+    }
+}
+
+fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draft {
+    let total = status.candidates.total;
+    if total == 0 {
+        let selector = snapshot.plan.selector.to_string();
+        let message = format!("no pod in namespace {} matches {selector:?}: label the candidates so", snapshot.group.key.namespace);
+        return Draft::new("CandidatesFound", false, "NoPodMatches", message);
+    }
+    if selects_every_pod(snapshot) {
+        let message = format!("the selector leaves no pod out: all {total} pods of the namespace count as candidates");
+        return Draft::new("CandidatesFound", true, "EveryPodMatches", message);
+    }
+    let missing = snapshot.plan.watched.iter().find(|name| {
+        !snapshot.candidates.iter().any(|p| p.containers.iter().any(|c| c.name == **name && c.state != State::Missing))
+    });
+    if let Some(name) = missing {
+        let message = format!("no candidate has the container {name:?} of spec.candidates.containers: no death can be proven");
+        return Draft::new("CandidatesFound", false, "ContainerMissing", message);
+    }
+    Draft::new("CandidatesFound", true, "PodsMatch", "the selector matches candidates")
+}
+
+fn holder_suspect(judgement: &Judgement) -> Draft {
+    let advice = match judgement.verdict {
+        Verdict::Contradiction => "give each candidate an identity of its own",
+        Verdict::Foreign => "label the holder's pod as a candidate, or correct spec.candidates.selector or spec.identity",
+        Verdict::Ambiguous => "use an identity that contains {uid}, or names that are not prefixes of each other",
+        Verdict::Unresolved => "if its pod exists, write in spec.identity how it names itself",
+        _ => return Draft::new("HolderSuspect", false, "Resolved", "the holder is nobody, or a candidate"),
+    };
+    Draft::new("HolderSuspect", true, judgement.verdict.as_str(), format!("{}; {advice}", judgement.evidence))
+}
+
+fn lease_suspect(snapshot: &Snapshot<'_>) -> Draft {
+    let suspect = |reason: &str, message: String| Draft::new("LeaseSuspect", true, reason, message);
+    let Some(lease) = snapshot.lease else {
+        return Draft::new("LeaseSuspect", false, "Absent", "the Lease does not exist yet");
+    };
+    let record = &lease.record;
+    match (record.lease_duration_seconds, record.duration()) {
+        (Some(seconds), None) => {
+            return suspect("BadDuration", format!("leaseDurationSeconds is {seconds}; the group's own duration is used"));
+        }
+        (None, None) if record.holder().is_some() => {
+            let message = "the holder writes no leaseDurationSeconds; the group's own duration is used";
+            return suspect("NoDuration", message.to_owned());
+        }
+        (_, Some(seconds)) if seconds > LONGEST_SENSIBLE_LEASE => {
+            let message = format!("leaseDurationSeconds is {seconds}: if the holder dies unproven, the Lease stays blocked that long");
+            return suspect("LongDuration", message);
+        }
+        _ => {}
+    }
+    if record.lease_transitions.is_some_and(|n| n < 0) {
+        return suspect("BadTransitions", "leaseTransitions is negative and is not used".to_owned());
+    }
+    if record.holder().is_some() && record.renewed().is_none() {
+        let message = "the holder writes no readable renewTime, so a restart of its container can't prove it dead";
+        return suspect("NoRenewTime", message.to_owned());
+    }
+    Draft::new("LeaseSuspect", false, "Sound", "the Lease's record can be used")
+}
+
+/// What changed between two statuses that a user wants to be told.
+pub fn notices(
+    base: &LeaderGroupStatus,
+    status: &LeaderGroupStatus,
+    snapshot: &Snapshot<'_>,
+    memory: &Memory,
+    judgement: &Judgement,
+    now: Now,
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let pod = judgement.subject.as_ref().map(|s| (s.name.clone(), s.uid.clone()));
+    if let Some(began) = status.history.first().filter(|t| base.history.first() != Some(*t) && same_term_is_new(base, t)) {
+        let saved = memory.would_clear_at.map(|at| seconds(now.mono.saturating_sub(at)));
+        notices.push(Notice { warning: false, reason: "LeaderChanged".into(), action: format!("Transition{}", status.transitions), note: transition_note(began, saved), pod: pod.clone() });
+    }
+    let verdict_before = base.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
+    let verdict_now = status.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
+    if verdict_before != verdict_now
+        && let Some(notice) = verdict_notice(snapshot, judgement, pod)
+    {
+        notices.push(notice);
+    }
+    notices.extend(stalled_notice(base, status));
+    notices.extend(newly_true("LeaseSuspect", base, status));
+    notices
+}
+
+/// The group became stalled, or for another reason than before.
+pub fn stalled_notice(base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> Option<Notice> {
+    newly_true("Stalled", base, status)
+}
+
+fn newly_true(type_: &str, base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> Option<Notice> {
+    let find = |s: &LeaderGroupStatus| s.conditions.iter().find(|c| c.type_ == type_ && c.status == "True").cloned();
+    let condition = find(status)?;
+    (find(base).map(|c| c.reason).as_ref() != Some(&condition.reason))
+        .then(|| Notice { warning: true, reason: condition.reason, action: type_.into(), note: condition.message, pod: None })
+}
+
+/// Whether the entry is a new term, rather than the newest one with its pod filled in.
+fn same_term_is_new(base: &LeaderGroupStatus, entry: &Transition) -> bool {
+    base.history.first().is_none_or(|before| before.time != entry.time || before.leader != entry.leader)
+}
+
+fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
+    let mut note = match &entry.from {
+        Some(from) => format!("{} leads, after {from}", entry.leader),
+        None => format!("{} leads", entry.leader),
+    };
+    let why = match entry.reason {
+        TransitionReason::First => "",
+        TransitionReason::Released => ", which released the Lease",
+        TransitionReason::Cleared => ", which was proven dead and cleared",
+        TransitionReason::Expired => ", whose Lease ran out",
+        TransitionReason::Replaced => ", whose place a new pod of the same identity took",
+        TransitionReason::Taken => ", from which the Lease was taken before it ran out",
+        TransitionReason::LeaseDeleted => ", whose Lease was deleted",
+        TransitionReason::Unobserved => "; the change was not observed",
+    };
+    note.push_str(why);
+    if let Some(gap) = entry.leaderless_seconds {
+        note.push_str(&format!("; {gap} s without a leader"));
+    }
+    if let Some(saved) = saved {
+        note.push_str(&format!("; policy Clear would have saved up to {saved} s"));
+    }
+    note
+}
+
+fn verdict_notice(
+    snapshot: &Snapshot<'_>,
+    judgement: &Judgement,
+    pod: Option<(String, String)>,
+) -> Option<Notice> {
+    let note = |warning, reason: &str, note: String| Some(Notice { warning, reason: reason.into(), action: "Judge".into(), note, pod: pod.clone() });
+    let observe = snapshot.plan.stale_holder.policy == Policy::Observe;
+    match judgement.verdict {
+        Verdict::Alive | Verdict::Managed | Verdict::Free => None,
+        Verdict::Terminated if observe => {
+            note(false, "HolderTerminated", format!("{}; policy Observe leaves the Lease alone", judgement.evidence))
+        }
+        Verdict::Terminated => note(false, "HolderTerminated", judgement.evidence.clone()),
+        Verdict::Vanished | Verdict::Unreachable | Verdict::Unresolved | Verdict::Unproven | Verdict::Ambiguous => {
+            let wait = "that is no proof, so the Lease has to run out";
+            note(true, &format!("Holder{}", judgement.verdict), format!("{}; {wait}", judgement.evidence))
+        }
+        Verdict::Contradiction | Verdict::Foreign => {
+            note(true, &format!("Holder{}", judgement.verdict), format!("{}; it is never cleared", judgement.evidence))
+        }
+        Verdict::LeaseExpired => note(true, "LeaseExpired", judgement.evidence.clone()),
+    }
+}

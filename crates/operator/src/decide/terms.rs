@@ -1,0 +1,180 @@
+//! Who led when: terms, transitions, and the time between them.
+//!
+//! A term is one continuous tenure of one holder. Transitions are terms begun after the first; the count is kept in the
+//! status and never falls. The Lease's own counter is only consulted for what nobody watched: libraries differ in how
+//! they keep it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use leadergroup_api::{LeaderGroupStatus, Transition, TransitionReason};
+
+use super::memory::Memory;
+use crate::index::Snapshot;
+use crate::judge::Judgement;
+use crate::model::Lease;
+use crate::time::{Mono, Now};
+
+/// Where the count stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// Terms begun after the first.
+    pub transitions: i64,
+    /// The Lease's own counter at the start of this term.
+    pub lease_transitions: Option<i64>,
+    /// Newest first.
+    pub history: Vec<Transition>,
+    /// A term begins with this decision.
+    pub began: bool,
+    /// The UID of the pod that holds this term, as far as it is known.
+    pub pod_uid: Option<String>,
+    /// Another pod runs under the holder's identity; its next renewal begins a term.
+    pub successor_pending: bool,
+}
+
+/// Follows the terms from the status before to this judgement.
+pub fn follow(
+    base: &LeaderGroupStatus,
+    snapshot: &Snapshot<'_>,
+    memory: &mut Memory,
+    judgement: &Judgement,
+    now: Now,
+) -> Terms {
+    let mut terms = Terms {
+        transitions: base.transitions,
+        lease_transitions: base.lease_transitions,
+        history: base.history.clone(),
+        began: false,
+        pod_uid: base.holder.as_ref().and_then(|h| h.pod_uid.clone()),
+        successor_pending: false,
+    };
+    let previous = base.holder.as_ref().map(|h| h.identity.as_str());
+    let subject = judgement.subject.as_ref();
+    let Some((lease, holder)) = snapshot.lease.and_then(|l| Some((l, l.record.holder()?))) else {
+        terms.pod_uid = None;
+        terms.history.truncate(snapshot.plan.history_limit);
+        return terms;
+    };
+
+    let reason = if terms.history.is_empty() {
+        Some(TransitionReason::First)
+    } else if previous == Some(holder) {
+        if retaken_unseen(base, lease) {
+            Some(TransitionReason::Unobserved)
+        } else {
+            replaced(&mut terms, memory, judgement, lease, now)
+        }
+    } else if memory.is_first() {
+        Some(TransitionReason::Unobserved)
+    } else {
+        Some(why_new_holder(memory, lease, previous))
+    };
+
+    if let Some(reason) = reason {
+        begin(&mut terms, memory, lease, holder, reason, now);
+        terms.pod_uid = subject.map(|s| s.uid.clone());
+        if let Some(newest) = terms.history.first_mut() {
+            newest.pod_uid.clone_from(&terms.pod_uid);
+        }
+    } else if terms.pod_uid.is_none() && let Some(subject) = subject {
+        // The pod's own watch may be behind the Lease's.
+        terms.pod_uid = Some(subject.uid.clone());
+        if let Some(newest) = terms.history.first_mut() {
+            newest.pod_uid.get_or_insert_with(|| subject.uid.clone());
+        }
+    }
+    terms.history.truncate(snapshot.plan.history_limit);
+    terms
+}
+
+/// The same holder, but its Lease passed through other hands while nobody watched: its counter ran ahead and it was
+/// acquired anew.
+fn retaken_unseen(base: &LeaderGroupStatus, lease: &Lease) -> bool {
+    let acquired = lease.record.acquired().map(|t| t.as_microsecond());
+    let known = base.leader.as_ref().and_then(|l| l.acquire_time.as_ref()).map(|t| t.0.as_microsecond());
+    lease.after_gap && known.is_some() && known != acquired && ran_ahead(base.lease_transitions, lease) > 0
+}
+
+/// By how much the Lease's counter is ahead of what was last seen.
+fn ran_ahead(known: Option<i64>, lease: &Lease) -> i64 {
+    match (known, lease.record.transitions()) {
+        (Some(known), Some(counted)) => counted.saturating_sub(known).max(0),
+        _ => 0,
+    }
+}
+
+/// A new pod under the old one's identity (a StatefulSet's) begins a term with its first renewal.
+fn replaced(
+    terms: &mut Terms,
+    memory: &mut Memory,
+    judgement: &Judgement,
+    lease: &Lease,
+    now: Now,
+) -> Option<TransitionReason> {
+    let held_by = terms.pod_uid.clone()?;
+    let Some(successor) = judgement.subject.as_ref().filter(|s| s.runs && s.uid != held_by) else {
+        memory.successor = None;
+        return None;
+    };
+    match &memory.successor {
+        Some((uid, since)) if *uid == successor.uid => {
+            if lease.moved_at > *since {
+                memory.successor = None;
+                return Some(TransitionReason::Replaced);
+            }
+        }
+        _ => memory.successor = Some((successor.uid.clone(), now.mono)),
+    }
+    terms.successor_pending = true;
+    None
+}
+
+fn why_new_holder(memory: &Memory, lease: &Lease, previous: Option<&str>) -> TransitionReason {
+    let freed = previous.is_none_or(str::is_empty);
+    match (memory.end, &lease.before) {
+        (Some(end), _) if freed => end.reason,
+        (Some(end), _) if end.reason == TransitionReason::Cleared => end.reason,
+        (_, Some(before)) if before.shrunk => TransitionReason::Released,
+        (_, Some(before)) if before.ran_out => TransitionReason::Expired,
+        (_, Some(_)) => TransitionReason::Taken,
+        (_, None) => TransitionReason::LeaseDeleted,
+    }
+}
+
+fn begin(
+    terms: &mut Terms,
+    memory: &mut Memory,
+    lease: &Lease,
+    holder: &str,
+    reason: TransitionReason,
+    now: Now,
+) {
+    let first = reason == TransitionReason::First;
+    // One of the Lease's transitions is the one seen now.
+    let unseen = if lease.after_gap && !first { (ran_ahead(terms.lease_transitions, lease) - 1).max(0) } else { 0 };
+    if !first {
+        terms.transitions = terms.transitions.saturating_add(1).saturating_add(unseen);
+    }
+    terms.lease_transitions = lease.record.transitions();
+    let ended_at = match reason {
+        TransitionReason::First | TransitionReason::Unobserved => None,
+        _ => memory.end.map(|e| e.at).or_else(|| lease.before.as_ref().map(|b| b.moved_at)),
+    };
+    terms.history.insert(
+        0,
+        Transition {
+            leader: holder.to_owned(),
+            pod_uid: None,
+            from: terms.history.first().map(|t| t.leader.clone()),
+            reason,
+            time: Time(now.wall_second()),
+            leaderless_seconds: ended_at.map(|at| seconds(now.mono.saturating_sub(at))),
+            unobserved: (unseen > 0).then_some(unseen),
+        },
+    );
+    terms.began = true;
+    memory.end = None;
+}
+
+/// Seconds with millisecond precision.
+pub(super) fn seconds(span: Mono) -> f64 {
+    (span.as_secs_f64() * 1_000.0).round() / 1_000.0
+}

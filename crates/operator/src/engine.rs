@@ -1,0 +1,477 @@
+//! Index, memories and timers, kept together: changes and outcomes go in, work comes out.
+//!
+//! Synchronous and without I/O, so that a test can play any order of events against it. One group has at most one
+//! action and one status write under way. A renewal touches the index only; no decision is made for it unless the
+//! last one said that renewals matter.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use kube::runtime::watcher::Event;
+use leadergroup_api::LeaderGroupStatus;
+
+use crate::decide::memory::ReadPods;
+use crate::decide::{Action, Clear, Memory, Notice, Wake, decide, status};
+use crate::index::{Cause, Change, Index, Key};
+use crate::model::Pod;
+use crate::time::{Mono, Now};
+use crate::wire::{LeaseWire, PodWire};
+
+/// How often in a row a write must fail before the status says so.
+const FAILURES_SHOWN: u32 = 3;
+
+/// How long to wait after a first failure, and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// Something for the outside world to do.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The group it is for.
+    pub group: Key,
+    /// The group's UID.
+    pub uid: String,
+    /// What to do.
+    pub job: Job,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Something about the Lease; answered by an [`Outcome`].
+    Act(Action),
+    /// Replace the status, if the group is still at this version; answered by [`Outcome::Status`].
+    WriteStatus {
+        /// The group's resourceVersion.
+        version: String,
+        /// The status.
+        status: Box<LeaderGroupStatus>,
+    },
+    /// Say in the status of an object that can't be read why it can't; answered by [`Outcome::Status`].
+    WriteInvalid {
+        /// The object's resourceVersion.
+        version: String,
+        /// Why it can't be read.
+        message: String,
+    },
+    /// Publish an Event; not answered.
+    Tell(Notice),
+}
+
+/// Why a request came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The object is not at the version named, or gone.
+    Conflict,
+    /// The API server refuses; asking again does not help by itself.
+    Denied(String),
+    /// It is not known whether the API server did it.
+    Unknown(String),
+}
+
+/// What became of a job.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The Lease was read; none if it does not exist.
+    Lease {
+        /// When it was asked for.
+        requested_at: Mono,
+        /// The Lease.
+        result: Result<Option<LeaseWire>, Failure>,
+    },
+    /// The candidates were read.
+    Pods {
+        /// When they were asked for.
+        requested_at: Mono,
+        /// The candidates.
+        result: Result<Vec<PodWire>, Failure>,
+    },
+    /// The Lease was cleared; with its new version, or none if it was deleted.
+    Cleared {
+        /// What was asked for.
+        clear: Clear,
+        /// When it was asked for.
+        requested_at: Mono,
+        /// The Lease after it.
+        result: Result<Option<LeaseWire>, Failure>,
+    },
+    /// The status was written; with the group's new version and the status as stored.
+    Status {
+        /// The group's new version and the status as stored.
+        result: Result<Option<(String, LeaderGroupStatus)>, Failure>,
+    },
+}
+
+/// What is kept for one group.
+#[derive(Debug, Default)]
+struct Entry {
+    uid: String,
+    memory: Memory,
+    acting: bool,
+    writing: Option<Box<LeaderGroupStatus>>,
+    /// The status last written, and how the API server stored it: an older definition may drop fields.
+    written: Option<(LeaderGroupStatus, LeaderGroupStatus)>,
+    told_invalid: Option<String>,
+    renewals_matter: bool,
+    wake: Option<(Mono, Wake)>,
+    /// A clear whose answer was lost.
+    unsure: Option<Clear>,
+    act_retry: Option<Retry>,
+    write_retry: Option<Retry>,
+}
+
+impl Entry {
+    fn succeeded(&mut self) {
+        self.act_retry = None;
+        self.memory.error = None;
+    }
+}
+
+/// Waiting after failures.
+#[derive(Debug)]
+struct Retry {
+    failures: u32,
+    not_before: Mono,
+    delays: ExponentialBackoff,
+}
+
+impl Retry {
+    /// Notes one more failure in a row, and puts the next try off for longer.
+    fn after_failure(retry: &mut Option<Self>, now: Now) -> u32 {
+        let retry = retry.get_or_insert_with(|| Self {
+            failures: 0,
+            not_before: now.mono,
+            delays: ExponentialBuilder::default()
+                .with_min_delay(FIRST_RETRY)
+                .with_max_delay(LAST_RETRY)
+                .without_max_times()
+                .build(),
+        });
+        retry.failures += 1;
+        retry.not_before = now.mono + retry.delays.next().unwrap_or(LAST_RETRY);
+        retry.failures
+    }
+
+    fn is_due(retry: Option<&Self>, now: Now) -> bool {
+        retry.is_none_or(|r| now.mono >= r.not_before)
+    }
+}
+
+/// Index, memories and timers.
+#[derive(Debug, Default)]
+pub struct Engine {
+    index: Index,
+    entries: HashMap<Key, Entry>,
+    timers: BTreeSet<(Mono, Key)>,
+    waiting: BTreeMap<Key, ()>,
+    synced: [bool; 4],
+    work: Vec<Work>,
+}
+
+impl Engine {
+    /// Takes in one watch event.
+    pub fn change(&mut self, change: Change, now: Now) {
+        let (watch, synced) = match &change {
+            Change::Group(e) => (0, matches!(e, Event::InitDone)),
+            Change::Lease(e) => (1, matches!(e, Event::InitDone)),
+            Change::Pod(e) => (2, matches!(e, Event::InitDone)),
+            Change::Node(e) => (3, matches!(e, Event::InitDone)),
+        };
+        self.synced[watch] |= synced;
+        self.index.apply(change, now);
+        self.settle(now);
+    }
+
+    /// Whether every watch has listed what there is. No decision is made before.
+    pub fn is_synced(&self) -> bool {
+        self.synced.iter().all(|s| *s)
+    }
+
+    /// How many groups exist.
+    pub fn group_count(&self) -> usize {
+        self.index.group_count()
+    }
+
+    /// When [`Engine::wake`] has to be called next.
+    pub fn next_wake(&self) -> Option<Mono> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The work that has come up since the last call.
+    pub fn take_work(&mut self) -> Vec<Work> {
+        std::mem::take(&mut self.work)
+    }
+
+    /// Lets due timers go off.
+    pub fn wake(&mut self, now: Now) {
+        while let Some((at, key)) = self.timers.first().cloned()
+            && at <= now.mono
+        {
+            self.timers.remove(&(at, key.clone()));
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            let Some((_, wake)) = entry.wake.take() else { continue };
+            // Renewals have put it off without anybody touching the timer.
+            match self.index.runs_out_at(&key).filter(|at| wake == Wake::WhenLeaseRunsOut && *at > now.mono) {
+                Some(later) => self.arm(&key, later, wake),
+                None => {
+                    self.waiting.insert(key, ());
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Takes in what became of a job.
+    pub fn outcome(&mut self, key: &Key, uid: &str, outcome: Outcome, now: Now) {
+        let Some(entry) = self.entries.get_mut(key).filter(|e| e.uid == uid) else { return };
+        match outcome {
+            Outcome::Status { result } => {
+                let sent = entry.writing.take();
+                match result {
+                    Ok(Some((version, stored))) => {
+                        entry.written = sent.map(|sent| (*sent, stored.clone()));
+                        entry.write_retry = None;
+                        self.index.note_status(key, version, stored);
+                    }
+                    Ok(None) => entry.write_retry = None,
+                    Err(failure) => {
+                        entry.told_invalid = None;
+                        let failures = Retry::after_failure(&mut entry.write_retry, now);
+                        // A version that moved on is normal; the watch brings the new one.
+                        if let Failure::Denied(message) | Failure::Unknown(message) = failure {
+                            tracing::warn!(group = %key, failures, "could not write the status: {message}");
+                        }
+                    }
+                }
+            }
+            Outcome::Lease { requested_at, result } => {
+                entry.acting = false;
+                match result {
+                    Ok(lease) => self.lease_read(key, lease, requested_at, now),
+                    Err(failure) => self.failed(key, "read the Lease", failure, now),
+                }
+            }
+            Outcome::Pods { requested_at, result } => {
+                entry.acting = false;
+                match result {
+                    Ok(pods) => {
+                        let pods = pods.into_iter().map(Pod::from).collect();
+                        entry.memory.read_pods = Some(ReadPods { requested_at, pods });
+                        entry.succeeded();
+                    }
+                    Err(failure) => self.failed(key, "read the candidates", failure, now),
+                }
+            }
+            Outcome::Cleared { clear, requested_at, result } => {
+                entry.acting = false;
+                self.cleared(key, clear, requested_at, result, now);
+            }
+        }
+        self.waiting.insert(key.clone(), ());
+        self.settle(now);
+    }
+
+    fn lease_read(&mut self, key: &Key, lease: Option<LeaseWire>, requested_at: Mono, now: Now) {
+        let before = self.index.lease(key).map(|l| (l.moved_at, l.record.renew_time.clone()));
+        self.index.observe_lease(key, lease, requested_at, now);
+        let lease = self.index.lease(key);
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.succeeded();
+        if let Some(clear) = entry.unsure.take() {
+            let free = lease.is_none_or(|l| l.record.holder().is_none());
+            let as_written = lease.is_none_or(|l| before.is_some_and(|(_, renewed)| renewed == l.record.renew_time));
+            let landed = free && as_written;
+            // If it landed and the holder is back, the Lease moved after the proof; so no other may be cleared on it.
+            entry.memory.note_cleared(clear.moved_at, now, landed);
+        }
+        if let Some(lease) = lease {
+            entry.memory.note_lease_read(lease.moved_at);
+        }
+    }
+
+    fn cleared(
+        &mut self,
+        key: &Key,
+        clear: Clear,
+        requested_at: Mono,
+        result: Result<Option<LeaseWire>, Failure>,
+        now: Now,
+    ) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        match result {
+            Ok(lease) => {
+                entry.memory.note_cleared(clear.moved_at, now, true);
+                entry.succeeded();
+                let after = now.mono.saturating_sub(clear.since);
+                let note = format!(
+                    "cleared holder {:?} {:.3} s after the verdict {}: {}",
+                    clear.holder,
+                    after.as_secs_f64(),
+                    clear.verdict,
+                    clear.evidence
+                );
+                let uid = entry.uid.clone();
+                self.index.observe_lease(key, lease, requested_at, now);
+                self.tell(key, uid, Notice { warning: false, reason: "HolderCleared".into(), action: format!("Clear{}", clear.version), note, pod: None });
+            }
+            Err(failure) => {
+                if matches!(failure, Failure::Unknown(_)) {
+                    entry.unsure = Some(clear.clone());
+                }
+                if let Failure::Denied(_) = failure {
+                    self.failed(key, "clear the Lease", failure, now);
+                } else {
+                    tracing::info!(group = %key, holder = clear.holder, ?failure, "clear not done, reading the Lease again");
+                    let uid = entry.uid.clone();
+                    entry.acting = true;
+                    let job = Job::Act(Action::ReadLease { lease: clear.lease });
+                    self.work.push(Work { group: key.clone(), uid, job });
+                }
+            }
+        }
+    }
+
+    /// Puts the group's next action off, longer with each failure in a row.
+    fn failed(&mut self, key: &Key, what: &str, failure: Failure, now: Now) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let failures = Retry::after_failure(&mut entry.act_retry, now);
+        let message = match failure {
+            Failure::Conflict => format!("could not {what}: it changed meanwhile"),
+            Failure::Denied(message) | Failure::Unknown(message) => format!("could not {what}: {message}"),
+        };
+        tracing::warn!(group = %key, failures, "{message}");
+        if failures >= FAILURES_SHOWN {
+            entry.memory.error = Some(message);
+        }
+    }
+
+    fn settle(&mut self, now: Now) {
+        for (key, cause) in self.index.take_touched() {
+            let decided_by_renewals = self.entries.get(&key).is_none_or(|e| e.renewals_matter);
+            if cause == Cause::Change || decided_by_renewals {
+                self.waiting.insert(key, ());
+            }
+        }
+        if self.is_synced() {
+            for key in std::mem::take(&mut self.waiting).into_keys() {
+                self.decide(&key, now);
+            }
+        }
+    }
+
+    fn decide(&mut self, key: &Key, now: Now) {
+        if let Some(invalid) = self.index.invalid(key) {
+            let version = invalid.metadata.resource_version.clone().unwrap_or_default();
+            let uid = invalid.metadata.uid.clone().unwrap_or_default();
+            let message = format!("the object can't be read: {}", invalid.error);
+            let entry = self.entries.entry(key.clone()).or_default();
+            entry.uid.clone_from(&uid);
+            if entry.told_invalid.as_ref() != Some(&message) {
+                entry.told_invalid = Some(message.clone());
+                tracing::warn!(group = %key, "{message}");
+                self.work.push(Work { group: key.clone(), uid, job: Job::WriteInvalid { version, message } });
+            }
+            return;
+        }
+        let Some(group) = self.index.group(key) else {
+            self.forget(key);
+            return;
+        };
+        let uid = group.uid.clone();
+        if self.entries.get(key).is_some_and(|e| e.uid != uid) {
+            self.forget(key);
+        }
+        let Some(group) = self.index.group(key) else { return };
+        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry { uid: uid.clone(), ..Entry::default() });
+        entry.told_invalid = None;
+        let (desired, notices, wake) = match &group.plan {
+            Ok(_) => {
+                let Some(snapshot) = self.index.snapshot(key) else { return };
+                let decision = decide(&snapshot, &mut entry.memory, now);
+                let verdict = decision.status.holder.as_ref().map(|h| h.verdict.as_str());
+                tracing::debug!(group = %key, verdict, action = ?decision.action, "decided");
+                entry.renewals_matter = decision.renewals_matter;
+                let ready = Retry::is_due(entry.act_retry.as_ref(), now);
+                if let Some(action) = decision.action.filter(|_| ready && !entry.acting) {
+                    entry.acting = true;
+                    let job = Job::Act(action);
+                    self.work.push(Work { group: key.clone(), uid: uid.clone(), job });
+                }
+                (decision.status, decision.notices, decision.wake)
+            }
+            Err(reason) => {
+                let base = group.status.as_deref().cloned().unwrap_or_default();
+                let desired = status::stalled_only(base.clone(), group.generation, "InvalidSpec", reason.clone(), now);
+                let notices = status::stalled_notice(&base, &desired);
+                (desired, notices.into_iter().collect(), None)
+            }
+        };
+        for notice in notices {
+            self.tell(key, uid.clone(), notice);
+        }
+        self.set_wake(key, wake, now);
+        self.write_status(key, desired, now);
+    }
+
+    fn write_status(&mut self, key: &Key, desired: LeaderGroupStatus, now: Now) {
+        let (Some(entry), Some(group)) = (self.entries.get_mut(key), self.index.group(key)) else { return };
+        let stored = group.status.as_deref();
+        let as_far_as_it_goes =
+            entry.written.as_ref().is_some_and(|(sent, kept)| *sent == desired && stored == Some(kept));
+        let ready = Retry::is_due(entry.write_retry.as_ref(), now);
+        if stored == Some(&desired) || as_far_as_it_goes || entry.writing.is_some() || !ready {
+            return;
+        }
+        let status = Box::new(desired);
+        entry.writing = Some(status.clone());
+        let job = Job::WriteStatus { version: group.version.clone(), status };
+        self.work.push(Work { group: key.clone(), uid: entry.uid.clone(), job });
+    }
+
+    fn tell(&mut self, key: &Key, uid: String, notice: Notice) {
+        let pod = notice.pod.as_ref().map(|(name, _)| name.as_str());
+        if notice.warning {
+            tracing::warn!(group = %key, pod, reason = notice.reason, "{}", notice.note);
+        } else {
+            tracing::info!(group = %key, pod, reason = notice.reason, "{}", notice.note);
+        }
+        self.work.push(Work { group: key.clone(), uid, job: Job::Tell(notice) });
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key)
+            && let Some((at, _)) = entry.wake
+        {
+            self.timers.remove(&(at, key.clone()));
+        }
+    }
+
+    fn set_wake(&mut self, key: &Key, wake: Option<Wake>, now: Now) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let retries = [&entry.act_retry, &entry.write_retry];
+        let retry = retries.into_iter().flatten().map(|r| r.not_before).filter(|at| *at > now.mono).min();
+        let decided = wake.and_then(|wake| match wake {
+            Wake::At(at) => Some((at, wake)),
+            Wake::WhenLeaseRunsOut => self.index.runs_out_at(key).map(|at| (at, wake)),
+        });
+        let next = match (decided, retry) {
+            (Some((at, _)), Some(retry)) if retry < at => Some((retry, Wake::At(retry))),
+            (None, Some(retry)) => Some((retry, Wake::At(retry))),
+            (decided, _) => decided,
+        };
+        if let Some((at, _)) = entry.wake.take() {
+            self.timers.remove(&(at, key.clone()));
+        }
+        if let Some((at, wake)) = next {
+            self.arm(key, at, wake);
+        }
+    }
+
+    fn arm(&mut self, key: &Key, at: Mono, wake: Wake) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.wake = Some((at, wake));
+            self.timers.insert((at, key.clone()));
+        }
+    }
+}

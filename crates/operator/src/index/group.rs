@@ -1,0 +1,116 @@
+//! A group as the operator reads it: the spec with defaults applied and its parts parsed once.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::core::{Selector, SelectorExt};
+use leadergroup_api::{LeaderGroup, LeaderGroupStatus, StaleHolder};
+
+use crate::judge::Identity;
+use crate::model::Pod;
+
+/// A namespaced name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl Key {
+    /// A namespaced name.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of an object's metadata.
+    pub fn of(metadata: &kube::core::ObjectMeta) -> Self {
+        Self::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A group as the operator reads it.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its namespace and name.
+    pub key: Key,
+    /// Its UID.
+    pub uid: String,
+    /// The resourceVersion that status writes name.
+    pub version: String,
+    /// The spec's generation.
+    pub generation: Option<i64>,
+    /// When it was created: of two groups on one Lease, the older one has it.
+    pub created: Option<Timestamp>,
+    /// The status as last seen on the API server.
+    pub status: Option<Arc<LeaderGroupStatus>>,
+    /// What can be done with the spec, or the sentence that says why nothing can.
+    pub plan: Result<Plan, String>,
+}
+
+/// A valid spec, parsed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The name of the Lease.
+    pub lease_name: String,
+    /// Whether the operator creates it.
+    pub create_lease: bool,
+    /// Lease duration in seconds.
+    pub duration: u64,
+    /// Which pods are candidates.
+    pub selector: Selector,
+    /// How a holder names its pod.
+    pub identity: Identity,
+    /// The containers that must be down; all if empty.
+    pub watched: Vec<String>,
+    /// What to do with dead holders.
+    pub stale_holder: StaleHolder,
+    /// How many transitions the history keeps.
+    pub history_limit: usize,
+}
+
+impl Plan {
+    /// Whether the pod is a candidate.
+    pub fn selects(&self, pod: &Pod) -> bool {
+        self.selector.matches(&pod.labels)
+    }
+
+    fn new(group: &LeaderGroup) -> Result<Self, String> {
+        let selector = Selector::try_from(group.candidate_selector())
+            .map_err(|e| format!("spec.candidates.selector can't be used: {e}"))?;
+        let spec = &group.spec;
+        Ok(Self {
+            lease_name: group.lease_name().to_owned(),
+            create_lease: spec.lease.create,
+            duration: u64::try_from(spec.lease.duration_seconds).unwrap_or(0).max(1),
+            selector,
+            identity: Identity::new(spec.identity.as_deref()).map_err(|e| format!("spec.{e}"))?,
+            watched: spec.candidates.containers.clone(),
+            stale_holder: spec.stale_holder.clone(),
+            history_limit: usize::try_from(spec.history_limit).unwrap_or(1).max(1),
+        })
+    }
+}
+
+impl From<LeaderGroup> for Group {
+    fn from(group: LeaderGroup) -> Self {
+        let plan = Plan::new(&group);
+        let metadata = group.metadata;
+        Self {
+            key: Key::of(&metadata),
+            uid: metadata.uid.unwrap_or_default(),
+            version: metadata.resource_version.unwrap_or_default(),
+            generation: metadata.generation,
+            created: metadata.creation_timestamp.map(|t| t.0),
+            status: group.status.map(Arc::new),
+            plan,
+        }
+    }
+}

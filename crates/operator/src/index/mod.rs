@@ -1,0 +1,540 @@
+//! The index: watch events in, a compact model of groups, Leases, pods and nodes; out comes which groups to decide
+//! again.
+//!
+//! A watch that was interrupted lists everything again. The index compares that list with what it has, so an object
+//! deleted meanwhile is noticed too; its last known state is kept, and that it was deleted proves nothing more.
+
+mod group;
+mod members;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::watcher::Event;
+use leadergroup_api::{LeaderGroup, LeaderGroupStatus};
+
+pub use group::{Group, Key, Plan};
+use members::Members;
+
+use crate::model::{Gone, Lease, Node, Phase, Pod};
+use crate::time::{Mono, Now};
+use crate::wire::{LeaseWire, NodeWire, PodWire};
+
+/// Deleted candidates remembered for each group besides those that fit the present holder.
+const GONE_KEPT: usize = 4;
+/// Deleted candidates remembered for each group in all.
+const GONE_MAX: usize = 16;
+/// How long a deleted candidate is remembered although the Lease names another: the Lease watch may be behind.
+const GONE_FOR: Mono = Mono::from_secs(60);
+
+/// An event of one of the watches.
+#[derive(Debug)]
+pub enum Change {
+    /// From the watch of groups.
+    Group(Event<DeserializeGuard<LeaderGroup>>),
+    /// From the watch of Leases.
+    Lease(Event<LeaseWire>),
+    /// From the watch of pods.
+    Pod(Event<PodWire>),
+    /// From the watch of nodes.
+    Node(Event<NodeWire>),
+}
+
+/// Why a group is to be decided again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The holder renewed, and nothing else changed.
+    Renewal,
+    /// Anything else.
+    Change,
+}
+
+/// What a decision looks at, besides its own memory.
+#[derive(Clone, Debug)]
+pub struct Snapshot<'a> {
+    /// The group.
+    pub group: &'a Group,
+    /// Its spec, parsed.
+    pub plan: &'a Plan,
+    /// An older group on the same Lease.
+    pub older: Option<&'a Key>,
+    /// Its Lease.
+    pub lease: Option<&'a Lease>,
+    /// Its candidates.
+    pub candidates: Vec<&'a Pod>,
+    /// Its deleted candidates, as far as they are remembered.
+    pub gone: Vec<&'a Gone>,
+    /// A pod that the holder's identity fits, outside the selector.
+    pub outsider: Option<&'a str>,
+    /// The nodes of all those pods.
+    pub nodes: Vec<(&'a str, &'a Node)>,
+}
+
+/// Objects seen in a list that is under way.
+#[derive(Debug, Default)]
+struct Listing(Option<HashSet<Key>>);
+
+impl Listing {
+    fn begin(&mut self) {
+        self.0 = Some(HashSet::new());
+    }
+
+    fn saw(&mut self, key: Key) {
+        if let Some(seen) = &mut self.0 {
+            seen.insert(key);
+        }
+    }
+
+    /// Ends the list; what is not in it exists no more.
+    fn end(&mut self, known: Vec<Key>) -> Vec<Key> {
+        let seen = self.0.take().unwrap_or_default();
+        known.into_iter().filter(|k| !seen.contains(k)).collect()
+    }
+}
+
+/// The model.
+#[derive(Debug, Default)]
+pub struct Index {
+    groups: BTreeMap<Key, Group>,
+    invalid: BTreeMap<Key, InvalidObject>,
+    leases: HashMap<Key, Lease>,
+    pods: HashMap<String, BTreeMap<String, Pod>>,
+    nodes: HashMap<String, Node>,
+    gone: HashMap<Key, VecDeque<Gone>>,
+    members: Members,
+    /// The groups of each Lease, oldest first.
+    by_lease: HashMap<Key, BTreeSet<Age>>,
+    /// Groups whose holder fits no candidate, by namespace: any pod that appears may be the one.
+    seeking: HashMap<String, BTreeSet<Key>>,
+    listing: [Listing; 4],
+    touched: Vec<(Key, Cause)>,
+}
+
+/// Groups in order of age.
+type Age = (Option<jiff::Timestamp>, Key);
+
+fn age(group: &Group) -> Age {
+    (group.created, group.key.clone())
+}
+
+impl Index {
+    /// Takes in one watch event.
+    pub fn apply(&mut self, change: Change, now: Now) {
+        match change {
+            Change::Group(event) => match event {
+                Event::Init => self.listing[0].begin(),
+                Event::InitApply(group) => {
+                    self.listing[0].saw(key_of_guard(&group));
+                    self.apply_group(group);
+                }
+                Event::Apply(group) => self.apply_group(group),
+                Event::Delete(group) => self.delete_group(&key_of_guard(&group)),
+                Event::InitDone => {
+                    let known = self.groups.keys().chain(self.invalid.keys()).cloned().collect();
+                    self.listing[0].end(known).iter().for_each(|key| self.delete_group(key));
+                }
+            },
+            Change::Lease(event) => match event {
+                Event::Init => self.listing[1].begin(),
+                Event::InitApply(lease) => {
+                    self.listing[1].saw(Key::of(&lease.metadata));
+                    self.apply_lease(lease, true, now);
+                }
+                Event::Apply(lease) => self.apply_lease(lease, false, now),
+                Event::Delete(lease) => self.delete_lease(&Key::of(&lease.metadata)),
+                Event::InitDone => {
+                    let known = self.leases.keys().cloned().collect();
+                    self.listing[1].end(known).iter().for_each(|key| self.delete_lease(key));
+                }
+            },
+            Change::Pod(event) => match event {
+                Event::Init => self.listing[2].begin(),
+                Event::InitApply(pod) => {
+                    self.listing[2].saw(Key::of(&pod.metadata));
+                    self.apply_pod(pod, now);
+                }
+                Event::Apply(pod) => self.apply_pod(pod, now),
+                Event::Delete(pod) => {
+                    let key = Key::of(&pod.metadata);
+                    // The event carries the pod's last state.
+                    self.apply_pod(pod, now);
+                    self.delete_pod(&key, now);
+                }
+                Event::InitDone => {
+                    let known = self.pods.iter().flat_map(|(ns, pods)| pods.keys().map(move |p| Key::new(ns, p))).collect();
+                    self.listing[2].end(known).iter().for_each(|key| self.delete_pod(key, now));
+                }
+            },
+            Change::Node(event) => match event {
+                Event::Init => self.listing[3].begin(),
+                Event::InitApply(node) => {
+                    self.listing[3].saw(Key::of(&node.metadata));
+                    self.apply_node(node, now);
+                }
+                Event::Apply(node) => self.apply_node(node, now),
+                Event::Delete(node) => self.delete_node(&Key::of(&node.metadata).name),
+                Event::InitDone => {
+                    let known = self.nodes.keys().map(|n| Key::new("", n)).collect();
+                    self.listing[3].end(known).iter().for_each(|key| self.delete_node(&key.name));
+                }
+            },
+        }
+    }
+
+    /// The groups touched since the last call, in order.
+    pub fn take_touched(&mut self) -> Vec<(Key, Cause)> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// The group of that name, if it exists and could be read.
+    pub fn group(&self, key: &Key) -> Option<&Group> {
+        self.groups.get(key)
+    }
+
+    /// Why the group of that name could not be read.
+    pub fn invalid(&self, key: &Key) -> Option<&InvalidObject> {
+        self.invalid.get(key)
+    }
+
+    /// How many groups exist.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Takes in what a read of the group's Lease returned; `requested_at` is when it was asked for.
+    pub fn observe_lease(&mut self, group: &Key, read: Option<LeaseWire>, requested_at: Mono, now: Now) {
+        let Some(key) = self.lease_key(group) else { return };
+        match read {
+            Some(wire) => {
+                self.apply_lease(wire, true, now);
+                if let Some(lease) = self.leases.get_mut(&key)
+                    && lease.moved_at <= requested_at
+                {
+                    lease.read_at = Some(requested_at);
+                }
+            }
+            None => self.delete_lease(&key),
+        }
+    }
+
+    /// Takes in the answer to a status write, ahead of the watch.
+    pub fn note_status(&mut self, key: &Key, version: String, status: LeaderGroupStatus) {
+        if let Some(group) = self.groups.get_mut(key)
+            && !is_older(Some(&version), &group.version)
+        {
+            group.version = version;
+            group.status = Some(Arc::new(status));
+        }
+    }
+
+    /// When the group's Lease runs out if it does not move.
+    pub fn runs_out_at(&self, key: &Key) -> Option<Mono> {
+        let plan = self.groups.get(key)?.plan.as_ref().ok()?;
+        Some(self.leases.get(&Key::new(&key.namespace, &plan.lease_name))?.runs_out_at(plan.duration))
+    }
+
+    /// The group's Lease.
+    pub fn lease(&self, group: &Key) -> Option<&Lease> {
+        self.leases.get(&self.lease_key(group)?)
+    }
+
+    /// Everything a decision about the group looks at.
+    pub fn snapshot(&mut self, key: &Key) -> Option<Snapshot<'_>> {
+        self.note_seeking(key);
+        let group = self.groups.get(key)?;
+        let plan = group.plan.as_ref().ok()?;
+        let lease_key = Key::new(&key.namespace, &plan.lease_name);
+        let lease = self.leases.get(&lease_key);
+        let pods = self.pods.get(&key.namespace);
+        let candidates: Vec<_> = self.members.of(key).filter_map(|name| pods?.get(name)).collect();
+        let gone: Vec<_> = self.gone.get(key).into_iter().flatten().collect();
+        let mut node_names: Vec<_> =
+            candidates.iter().copied().chain(gone.iter().map(|g| &g.pod)).filter_map(|p| p.node.as_deref()).collect();
+        node_names.sort_unstable();
+        node_names.dedup();
+        let holder = lease.and_then(|l| l.record.holder());
+        let outsider = holder
+            .filter(|_| self.seeking.get(&key.namespace).is_some_and(|seeking| seeking.contains(key)))
+            .and_then(|h| pods?.values().find(|p| plan.identity.fits(h, p)))
+            .map(|p| p.name.as_str());
+        Some(Snapshot {
+            group,
+            plan,
+            older: self.by_lease.get(&lease_key).and_then(|all| all.first()).map(|(_, k)| k).filter(|k| *k != key),
+            lease,
+            candidates,
+            gone,
+            outsider,
+            nodes: node_names.iter().filter_map(|n| Some((*n, self.nodes.get(*n)?))).collect(),
+        })
+    }
+
+    /// Remembers whether the group's holder fits no candidate, existing or gone.
+    fn note_seeking(&mut self, key: &Key) {
+        let seeks = (|| {
+            let plan = self.groups.get(key)?.plan.as_ref().ok()?;
+            let lease = self.leases.get(&Key::new(&key.namespace, &plan.lease_name))?;
+            let holder = lease.record.holder()?;
+            let pods = self.pods.get(&key.namespace);
+            let existing = self.members.of(key).filter_map(|name| pods?.get(name));
+            let gone = self.gone.get(key).into_iter().flatten().map(|g| &g.pod);
+            Some(!existing.chain(gone).any(|p| plan.identity.fits(holder, p)))
+        })();
+        let seeking = self.seeking.entry(key.namespace.clone()).or_default();
+        if seeks == Some(true) {
+            seeking.insert(key.clone());
+        } else {
+            seeking.remove(key);
+        }
+    }
+
+    fn touch(&mut self, key: &Key) {
+        self.touched.push((key.clone(), Cause::Change));
+    }
+
+    fn lease_key(&self, group: &Key) -> Option<Key> {
+        let plan = self.groups.get(group)?.plan.as_ref().ok()?;
+        Some(Key::new(&group.namespace, &plan.lease_name))
+    }
+
+    fn apply_group(&mut self, guard: DeserializeGuard<LeaderGroup>) {
+        let group = match guard.0 {
+            Ok(group) => Group::from(group),
+            Err(invalid) => {
+                let key = Key::of(&invalid.metadata);
+                self.delete_group(&key);
+                self.touch(&key);
+                self.invalid.insert(key, invalid);
+                return;
+            }
+        };
+        let key = group.key.clone();
+        self.invalid.remove(&key);
+        self.touch(&key);
+        if self.groups.get(&key).is_some_and(|known| {
+            known.uid == group.uid && is_older(Some(&group.version), &known.version)
+        }) {
+            return;
+        }
+        if let Some(known) = self.groups.get_mut(&key)
+            && known.uid == group.uid
+            && known.generation == group.generation
+        {
+            *known = group;
+            return;
+        }
+        self.forget_group(&key);
+        if let Ok(plan) = &group.plan {
+            let lease_key = Key::new(&key.namespace, &plan.lease_name);
+            self.by_lease.entry(lease_key).or_default().insert(age(&group));
+            let empty = BTreeMap::new();
+            self.members.add_group(&key, plan, self.pods.get(&key.namespace).unwrap_or(&empty));
+        }
+        self.touch_siblings(&group);
+        self.groups.insert(key, group);
+    }
+
+    fn delete_group(&mut self, key: &Key) {
+        self.invalid.remove(key);
+        self.forget_group(key);
+        self.gone.remove(key);
+        if let Some(seeking) = self.seeking.get_mut(&key.namespace) {
+            seeking.remove(key);
+        }
+        self.touch(key);
+    }
+
+    /// Takes the group out of every map but that of its deleted candidates, which an edit of the spec leaves alone.
+    fn forget_group(&mut self, key: &Key) {
+        let Some(group) = self.groups.remove(key) else { return };
+        self.members.remove_group(key);
+        if let Ok(plan) = &group.plan {
+            let lease_key = Key::new(&key.namespace, &plan.lease_name);
+            if let Some(ages) = self.by_lease.get_mut(&lease_key) {
+                ages.remove(&age(&group));
+                if ages.is_empty() {
+                    self.by_lease.remove(&lease_key);
+                }
+            }
+        }
+        self.touch_siblings(&group);
+    }
+
+    /// Other groups on the same Lease: one of them may have become the oldest, or ceased to be.
+    fn touch_siblings(&mut self, group: &Group) {
+        let Ok(plan) = &group.plan else { return };
+        let siblings = self.by_lease.get(&Key::new(&group.key.namespace, &plan.lease_name));
+        let others = siblings.into_iter().flatten().filter(|(_, k)| *k != group.key);
+        self.touched.extend(others.map(|(_, key)| (key.clone(), Cause::Change)));
+    }
+
+    /// `after_gap` says that versions in between may have gone unseen.
+    fn apply_lease(&mut self, wire: LeaseWire, after_gap: bool, now: Now) {
+        let key = Key::of(&wire.metadata);
+        let uid = wire.metadata.uid.clone().unwrap_or_default();
+        let mut cause = Cause::Change;
+        match self.leases.get_mut(&key) {
+            Some(lease) if lease.uid == uid => {
+                if is_older(wire.metadata.resource_version.as_deref(), &lease.version) {
+                    return;
+                }
+                let mut renewed = lease.record.clone();
+                renewed.renew_time.clone_from(&wire.spec.renew_time);
+                if renewed == wire.spec {
+                    cause = Cause::Renewal;
+                }
+                let holder_before = lease.record.holder_identity.clone();
+                if !lease.observe(wire, after_gap, now) {
+                    return;
+                }
+                if lease.record.holder_identity != holder_before {
+                    self.purge_gone(&key, now.mono);
+                }
+            }
+            _ => {
+                self.leases.insert(key.clone(), Lease::found(wire, now));
+            }
+        }
+        self.touch_lease_groups(&key, cause);
+    }
+
+    fn touch_lease_groups(&mut self, lease: &Key, cause: Cause) {
+        let groups = self.by_lease.get(lease).into_iter().flatten();
+        self.touched.extend(groups.map(|(_, key)| (key.clone(), cause)));
+    }
+
+    fn delete_lease(&mut self, key: &Key) {
+        if self.leases.remove(key).is_some() {
+            self.touch_lease_groups(key, Cause::Change);
+        }
+    }
+
+    /// Forgets deleted candidates that the Lease's new holder does not fit, once no event of theirs can be late.
+    fn purge_gone(&mut self, lease_key: &Key, now: Mono) {
+        let Some(holder) = self.leases.get(lease_key).and_then(|l| l.record.holder()) else { return };
+        for (_, key) in self.by_lease.get(lease_key).into_iter().flatten() {
+            let Some(Ok(plan)) = self.groups.get(key).map(|g| &g.plan) else { continue };
+            if let Some(gone) = self.gone.get_mut(key) {
+                gone.retain(|g| g.at + GONE_FOR > now || plan.identity.fits(holder, &g.pod));
+            }
+        }
+    }
+
+    fn apply_pod(&mut self, wire: PodWire, now: Now) {
+        let key = Key::of(&wire.metadata);
+        let mut pod = Pod::from(wire);
+        let known = self.pods.get(&key.namespace).and_then(|pods| pods.get(&key.name));
+        match known {
+            Some(old) if old.uid == pod.uid => {
+                pod.phase_in_doubt = match (old.phase, pod.phase) {
+                    (Phase::Terminal, Phase::Terminal) => old.phase_in_doubt,
+                    _ => self.phase_in_doubt(&pod),
+                };
+                if *old == pod {
+                    return;
+                }
+            }
+            Some(_) => {
+                // Another pod under the name: the old one was deleted, and the event missed.
+                self.delete_pod(&key, now);
+                pod.phase_in_doubt = self.phase_in_doubt(&pod);
+            }
+            None => pod.phase_in_doubt = self.phase_in_doubt(&pod),
+        }
+        let mut touched = self.members.update(&key, &pod.labels, &self.groups, &pod);
+        touched.extend(self.seeking.get(&key.namespace).into_iter().flatten().cloned());
+        // A pod that is back with its UID (a static pod's mirror) was not gone.
+        for group in &touched {
+            if let Some(gone) = self.gone.get_mut(group) {
+                gone.retain(|g| g.pod.uid != pod.uid);
+            }
+        }
+        self.touched.extend(touched.into_iter().map(|k| (k, Cause::Change)));
+        self.pods.entry(key.namespace).or_default().insert(key.name, pod);
+    }
+
+    /// Whether a terminal phase can't be the kubelet's word, its node not being ready.
+    fn phase_in_doubt(&self, pod: &Pod) -> bool {
+        pod.phase == Phase::Terminal
+            && pod.node.as_ref().is_some_and(|node| !self.nodes.get(node).is_some_and(|n| n.ready))
+    }
+
+    fn delete_pod(&mut self, key: &Key, now: Now) {
+        let Some(pods) = self.pods.get_mut(&key.namespace) else { return };
+        let Some(pod) = pods.remove(&key.name) else { return };
+        if pods.is_empty() {
+            self.pods.remove(&key.namespace);
+        }
+        for group in self.members.remove_pod(key) {
+            self.remember(&group, Gone { pod: pod.clone(), at: now.mono });
+            self.touch(&group);
+        }
+        let seeking = self.seeking.get(&key.namespace).into_iter().flatten();
+        self.touched.extend(seeking.map(|k| (k.clone(), Cause::Change)));
+    }
+
+    fn remember(&mut self, group: &Key, gone: Gone) {
+        let Some(Ok(plan)) = self.groups.get(group).map(|g| &g.plan) else { return };
+        let lease = self.leases.get(&Key::new(&group.namespace, &plan.lease_name));
+        let holder = lease.and_then(|l| l.record.holder());
+        let all = self.gone.entry(group.clone()).or_default();
+        all.push_back(gone);
+        let fits = |g: &Gone| holder.is_some_and(|h| plan.identity.fits(h, &g.pod));
+        while all.len() > GONE_KEPT
+            && let Some(at) = all.iter().position(|g| !fits(g))
+        {
+            all.remove(at);
+        }
+        while all.len() > GONE_MAX {
+            all.pop_front();
+        }
+    }
+
+    fn apply_node(&mut self, wire: NodeWire, now: Now) {
+        let name = wire.metadata.name.clone().unwrap_or_default();
+        let mut node = Node::from(wire);
+        let known = self.nodes.get(&name);
+        node.lost_since = (node.out_of_service && !node.ready)
+            .then(|| known.and_then(|n| n.lost_since).unwrap_or(now.mono));
+        if known == Some(&node) {
+            return;
+        }
+        self.nodes.insert(name.clone(), node);
+        self.touch_node(&name);
+    }
+
+    fn delete_node(&mut self, name: &str) {
+        if self.nodes.remove(name).is_some() {
+            self.touch_node(name);
+        }
+    }
+
+    fn touch_node(&mut self, node: &str) {
+        for (key, names) in self.members.all() {
+            let pods = self.pods.get(&key.namespace);
+            let existing = names.iter().filter_map(|n| pods?.get(n));
+            let gone = self.gone.get(key).into_iter().flatten().map(|g| &g.pod);
+            if existing.chain(gone).any(|p| p.node.as_deref() == Some(node)) {
+                self.touched.push((key.clone(), Cause::Change));
+            }
+        }
+    }
+}
+
+fn key_of_guard(guard: &DeserializeGuard<LeaderGroup>) -> Key {
+    match &guard.0 {
+        Ok(group) => Key::of(&group.metadata),
+        Err(invalid) => Key::of(&invalid.metadata),
+    }
+}
+
+/// Whether a resourceVersion is known to be older than another of the same kind. Reads overtake the watch, whose older
+/// events must not turn the record back.
+fn is_older(version: Option<&str>, than: &str) -> bool {
+    match (version.and_then(|v| v.parse::<u64>().ok()), than.parse::<u64>()) {
+        (Some(version), Ok(than)) => version < than,
+        _ => false,
+    }
+}

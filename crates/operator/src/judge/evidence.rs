@@ -1,0 +1,260 @@
+//! The evidence table: what is known about a Lease's holder, and what may be done about it.
+//!
+//! Rows are tried in the table's order and the first that matches decides. Each function below is one
+//! row or one fact a row uses; the cases in `testdata/evidence` are the table as a person reads it.
+
+use leadergroup_api::Verdict;
+
+use crate::judge::identity::Identity;
+use crate::model::{Container, Gone, Lease, Node, Phase, Pod, State};
+use crate::time::Mono;
+
+/// Everything a judgement may look at.
+#[derive(Clone, Debug)]
+pub struct Known<'a> {
+    /// The group's Lease, if it exists.
+    pub lease: Option<&'a Lease>,
+    /// How the group's library names its pods.
+    pub identity: &'a Identity,
+    /// The containers that must be down; all of them if empty.
+    pub watched: &'a [String],
+    /// The group's lease duration in seconds, for records that have none.
+    pub default_duration: u64,
+    /// Existing candidates.
+    pub candidates: Vec<&'a Pod>,
+    /// Deleted candidates that are remembered.
+    pub gone: Vec<&'a Gone>,
+    /// A pod outside the selector that the identity fits, looked for only if no candidate does.
+    pub outsider: Option<&'a str>,
+    /// The nodes of the candidates, existing and gone.
+    pub nodes: Vec<(&'a str, &'a Node)>,
+    /// The holder was proven dead and its Lease moved all the same.
+    pub contradicted: bool,
+}
+
+/// When the holder may be cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clearable {
+    /// It may be alive, or it is not ours to clear.
+    Never,
+    /// It can't have led since the judged version of the Lease.
+    AtOnce,
+    /// Once the Lease has run out, or when the user accepts the risk.
+    WhenRanOut,
+}
+
+/// The pod that a holder resolves to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The pod's name.
+    pub name: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// Its node.
+    pub node: Option<String>,
+    /// It exists and a watched container of it runs.
+    pub runs: bool,
+}
+
+/// What is known about the holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The row that matched.
+    pub verdict: Verdict,
+    /// The observation that made it match. It does not change while nothing else does.
+    pub evidence: String,
+    /// The pod the holder resolves to, if it is exactly one.
+    pub subject: Option<Subject>,
+    /// When the holder may be cleared.
+    pub clear: Clearable,
+    /// The holder's containers are down but will run again, so `onRestart` has a say.
+    pub restarting: bool,
+}
+
+impl Judgement {
+    fn new(verdict: Verdict, clear: Clearable, evidence: impl Into<String>) -> Self {
+        Self { verdict, evidence: evidence.into(), subject: None, clear, restarting: false }
+    }
+
+    fn of(mut self, pod: &Pod, runs: bool) -> Self {
+        self.subject = Some(Subject { name: pod.name.clone(), uid: pod.uid.clone(), node: pod.node.clone(), runs });
+        self
+    }
+}
+
+/// One pod that the identity fits: existing, or gone.
+#[derive(Clone, Copy)]
+struct Fit<'a> {
+    pod: &'a Pod,
+    gone: bool,
+}
+
+/// Judges the holder of the group's Lease.
+pub fn judge(known: &Known<'_>) -> Judgement {
+    let Some(lease) = known.lease else {
+        return Judgement::new(Verdict::Free, Clearable::Never, "the Lease does not exist");
+    };
+    let holder = lease.record.holder();
+    if let Some(strategy) = &lease.record.strategy {
+        let managed = format!("coordinated leader election ({strategy}) decides who leads");
+        let judgement = Judgement::new(Verdict::Managed, Clearable::Never, managed);
+        return match holder.map(|h| fits(known, h)).as_deref() {
+            Some([fit]) => judgement.of(fit.pod, !fit.gone && runs(known, fit.pod)),
+            _ => judgement,
+        };
+    }
+    let Some(holder) = holder else {
+        return Judgement::new(Verdict::Free, Clearable::Never, "nobody holds the Lease");
+    };
+
+    let fits = fits(known, holder);
+    let (ended, open): (Vec<Fit>, Vec<Fit>) = fits.into_iter().partition(|f| has_ended(known, f.pod));
+    if known.contradicted && open.iter().all(|f| f.gone) {
+        let why = "the Lease was renewed after its holder was proven dead: something else uses the same identity";
+        return Judgement::new(Verdict::Contradiction, Clearable::Never, why);
+    }
+    match (open.as_slice(), ended.first()) {
+        ([], Some(fit)) => terminated(known, *fit),
+        ([], None) => nobody_fits(known, holder),
+        ([fit], _) => one_fits(known, lease, *fit),
+        (several, _) => {
+            let names: Vec<_> = several.iter().map(|f| describe(*f)).collect();
+            let why = format!("the identity fits {} pods that may be alive: {}", names.len(), names.join(", "));
+            let judgement = Judgement::new(Verdict::Ambiguous, Clearable::WhenRanOut, why);
+            match several.iter().filter(|f| !f.gone).collect::<Vec<_>>().as_slice() {
+                [existing] => judgement.of(existing.pod, runs(known, existing.pod)),
+                _ => judgement,
+            }
+        }
+    }
+}
+
+/// The pods that the identity fits and that may have written the Lease: one that was never bound to a node has not run.
+fn fits<'a>(known: &Known<'a>, holder: &str) -> Vec<Fit<'a>> {
+    let existing = known.candidates.iter().map(|pod| Fit { pod, gone: false });
+    let gone = known.gone.iter().map(|g| Fit { pod: &g.pod, gone: true });
+    existing.chain(gone).filter(|f| f.pod.node.is_some() && known.identity.fits(holder, f.pod)).collect()
+}
+
+fn describe(fit: Fit<'_>) -> String {
+    format!("{}{} (uid {})", fit.pod.name, if fit.gone { ", deleted" } else { "" }, fit.pod.uid)
+}
+
+/// The containers that must be down for this pod to be dead. Where processes are shared, all of them.
+///
+/// A listed container that the pod does not have counts as one nothing is known about.
+fn watched<'a>(known: &Known<'a>, pod: &'a Pod) -> Option<Vec<&'a Container>> {
+    if known.watched.is_empty() || pod.shared_pid {
+        return (!pod.containers.is_empty()).then(|| pod.containers.iter().collect());
+    }
+    known.watched.iter().map(|name| pod.containers.iter().find(|c| c.name == *name)).collect()
+}
+
+fn runs(known: &Known<'_>, pod: &Pod) -> bool {
+    watched(known, pod).unwrap_or_else(|| pod.containers.iter().collect()).iter().any(|c| c.state == State::Running)
+}
+
+/// Row 6: a terminal phase written by the pod's kubelet, every watched container terminated and seen to end.
+fn has_ended(known: &Known<'_>, pod: &Pod) -> bool {
+    let down = |c: &&Container| matches!(&c.state, State::Terminated(run) if run.is_witnessed());
+    pod.phase == Phase::Terminal
+        && !pod.by_pod_gc
+        && !pod.phase_in_doubt
+        && watched(known, pod).is_some_and(|containers| containers.iter().all(down))
+}
+
+fn terminated(known: &Known<'_>, fit: Fit<'_>) -> Judgement {
+    let ends: Vec<_> = watched(known, fit.pod).unwrap_or_default().iter().filter_map(|c| end_of(c)).collect();
+    Judgement::new(
+        Verdict::Terminated,
+        Clearable::AtOnce,
+        format!("pod {} ended by its kubelet's word: {}", describe(fit), ends.join(", ")),
+    )
+    .of(fit.pod, false)
+}
+
+fn end_of(container: &Container) -> Option<String> {
+    let run = container.newest_finished()?;
+    let at = run.finished_at.map(|t| format!(" at {t}")).unwrap_or_default();
+    let reason = run.reason.as_deref().unwrap_or("Terminated");
+    Some(format!("container {} {reason}{at} (exit code {})", container.name, run.exit_code))
+}
+
+/// Row 4, and the last part of row 10: no candidate fits.
+fn nobody_fits(known: &Known<'_>, holder: &str) -> Judgement {
+    if let Some(outsider) = known.outsider {
+        let why = format!("holder {holder:?} is pod {outsider}, which the group's selector does not match");
+        return Judgement::new(Verdict::Foreign, Clearable::Never, why);
+    }
+    if !known.identity.fits_some_pod(holder) {
+        let why = format!("holder {holder:?} is not of the form that spec.identity gives");
+        return Judgement::new(Verdict::Foreign, Clearable::Never, why);
+    }
+    let why = format!("holder {holder:?} fits no pod: it is gone, or spec.identity does not say how it names its pod");
+    Judgement::new(Verdict::Unresolved, Clearable::WhenRanOut, why)
+}
+
+/// Rows 7 to 11: exactly one pod may be the holder.
+fn one_fits(known: &Known<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
+    let pod = fit.pod;
+    let runs = !fit.gone && runs(known, pod);
+    let judgement = |verdict, clear, evidence: String| Judgement::new(verdict, clear, evidence).of(pod, runs);
+    let ran_out = lease.ran_out(known.default_duration);
+    let node = pod.node.as_deref().unwrap_or_default();
+    let node_state = known.nodes.iter().find(|(name, _)| *name == node).map(|(_, state)| *state);
+    let node_ready = node_state.is_some_and(|n| n.ready);
+
+    if let Some(evidence) = no_run_since_renewal(known, lease, pod) {
+        let mut restarted = judgement(Verdict::Terminated, Clearable::AtOnce, evidence);
+        restarted.restarting = !fit.gone && pod.phase == Phase::Live;
+        return restarted;
+    }
+    if runs && node_ready && !ran_out {
+        return judgement(Verdict::Alive, Clearable::Never, format!("pod {} runs and its Lease is current", pod.name));
+    }
+    if let Some(lost_since) = node_state.and_then(|n| n.lost_since)
+        && !moved_after(lease, lost_since)
+    {
+        let why = format!("node {node} is not ready and carries the taint node.kubernetes.io/out-of-service");
+        return judgement(Verdict::Terminated, Clearable::AtOnce, why);
+    }
+    if fit.gone {
+        let why = format!("pod {} without a word from its kubelet that its containers ended", describe(fit));
+        return judgement(Verdict::Vanished, Clearable::WhenRanOut, why);
+    }
+    if pod.phase == Phase::Terminal {
+        let why = format!("pod {} has ended by another's word than its kubelet's", pod.name);
+        return judgement(Verdict::Vanished, Clearable::WhenRanOut, why);
+    }
+    if !node_ready {
+        let why = format!("node {node} of pod {} is not ready", pod.name);
+        return judgement(Verdict::Unreachable, Clearable::WhenRanOut, why);
+    }
+    if runs {
+        let why = format!("pod {} runs but stopped renewing; any candidate may take the Lease", pod.name);
+        return judgement(Verdict::LeaseExpired, Clearable::Never, why);
+    }
+    let why = format!("no watched container of pod {} runs, but a later run than the last known may have renewed", pod.name);
+    judgement(Verdict::Unproven, Clearable::WhenRanOut, why)
+}
+
+/// Whether the Lease was seen to move after that moment. Only having found it says nothing.
+fn moved_after(lease: &Lease, moment: Mono) -> bool {
+    lease.seen_moving && lease.moved_at > moment
+}
+
+/// Row 7: every watched container's newest finished run ended in a later second than the last renewal, both by
+/// the node's clock, which has been sane. A run that began later would have had to write a later renewal, so none
+/// since has written the judged version, and whoever leads must write first.
+fn no_run_since_renewal(known: &Known<'_>, lease: &Lease, pod: &Pod) -> Option<String> {
+    let renewed = lease.record.renewed().filter(|_| lease.clock_is_sane())?;
+    let mut ends = Vec::new();
+    for container in watched(known, pod)? {
+        let run = container.newest_finished().filter(|run| run.is_witnessed())?;
+        if run.finished_at?.as_second() <= renewed.as_second() {
+            return None;
+        }
+        ends.extend(end_of(container));
+    }
+    Some(format!("no run of pod {} has renewed since: {}; last renewal at {renewed}", pod.name, ends.join(", ")))
+}

@@ -1,0 +1,147 @@
+//! Which pod a Lease's `holderIdentity` names.
+//!
+//! A template is literal text with placeholders. Placeholders for a pod's own values are replaced by
+//! those values; `{any}` stands for one or more characters. Matching follows every way to read the
+//! identity at once (a set of reachable positions), so no template can make it slow.
+
+use crate::model::Pod;
+
+/// Host names are cut at this length by the kubelet (Linux allows 64 bytes with the final zero).
+const HOSTNAME_MAX: usize = 63;
+
+/// Why a template can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A brace that opens or closes nothing, or an unknown placeholder.
+    #[error("identity {0:?} may use only the placeholders {{pod}}, {{node}}, {{uid}} and {{any}}, and no other braces")]
+    Placeholder(String),
+    /// Nothing in it tells one pod from another.
+    #[error("identity {0:?} must contain {{pod}}, {{node}} or {{uid}}: without one, a holder cannot be told from another")]
+    Anonymous(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Pod,
+    Node,
+    Uid,
+    Any,
+}
+
+/// How the group's library names its pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    templates: Vec<Vec<Part>>,
+}
+
+impl Identity {
+    /// The template a user wrote, or the default ones: `{pod}`, `{pod}_{any}`, and for host-network pods
+    /// `{node}_{any}`, which is what `{pod}_{any}` reads as with their host name.
+    ///
+    /// # Errors
+    /// On malformed templates; the API server refuses them too, but an older definition may have let one in.
+    pub fn new(template: Option<&str>) -> Result<Self, TemplateError> {
+        let templates = match template {
+            Some(text) => vec![parse(text)?],
+            None => vec![vec![Part::Pod], vec![Part::Pod, Part::Literal("_".to_owned()), Part::Any]],
+        };
+        Ok(Self { templates })
+    }
+
+    /// Whether the identity may be this pod's.
+    pub fn fits(&self, identity: &str, pod: &Pod) -> bool {
+        let names = names_of(pod);
+        self.templates.iter().any(|parts| {
+            reaches_end(identity, parts, |part| match part {
+                Part::Pod => Some(&names),
+                Part::Node => Some(pod.node.as_slice()),
+                Part::Uid => Some(std::slice::from_ref(&pod.uid)),
+                Part::Literal(_) | Part::Any => None,
+            })
+        })
+    }
+
+    /// Whether the identity may be that of some pod, were there one.
+    pub fn fits_some_pod(&self, identity: &str) -> bool {
+        self.templates.iter().any(|parts| reaches_end(identity, parts, |_| None))
+    }
+}
+
+/// The pod's name and the forms in which its programs see it.
+fn names_of(pod: &Pod) -> Vec<String> {
+    let mut names = vec![pod.name.clone()];
+    let hostname = pod.hostname.as_deref().unwrap_or(&pod.name);
+    if let Some(cut) = hostname.get(..HOSTNAME_MAX) {
+        names.push(cut.trim_end_matches(['-', '.']).to_owned());
+    } else if hostname != pod.name {
+        names.push(hostname.to_owned());
+    }
+    if pod.host_network {
+        names.extend(pod.node.clone());
+    }
+    names
+}
+
+fn parse(text: &str) -> Result<Vec<Part>, TemplateError> {
+    let malformed = || TemplateError::Placeholder(text.to_owned());
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        match rest.find(['{', '}']) {
+            Some(0) => {
+                let (name, after) = rest.strip_prefix('{').and_then(|r| r.split_once('}')).ok_or_else(malformed)?;
+                let part = match name {
+                    "pod" => Part::Pod,
+                    "node" => Part::Node,
+                    "uid" => Part::Uid,
+                    "any" => Part::Any,
+                    _ => return Err(malformed()),
+                };
+                parts.push(part);
+                rest = after;
+            }
+            next => {
+                let (literal, after) = rest.split_at(next.unwrap_or(rest.len()));
+                parts.push(Part::Literal(literal.to_owned()));
+                rest = after;
+            }
+        }
+    }
+    if !parts.iter().any(|p| matches!(p, Part::Pod | Part::Node | Part::Uid)) {
+        return Err(TemplateError::Anonymous(text.to_owned()));
+    }
+    Ok(parts)
+}
+
+/// Whether the parts can be laid over the whole identity. `values` gives the known values of a placeholder; without
+/// them, a placeholder stands for any text of its kind.
+fn reaches_end<'v>(identity: &str, parts: &[Part], values: impl Fn(&Part) -> Option<&'v [String]>) -> bool {
+    let bytes = identity.as_bytes();
+    let mut reachable = vec![false; bytes.len() + 1];
+    reachable[0] = true;
+    for part in parts {
+        let mut next = vec![false; bytes.len() + 1];
+        let mut lay = |text: &str| {
+            for start in (0..reachable.len()).filter(|at| reachable[*at]) {
+                if bytes[start..].starts_with(text.as_bytes()) {
+                    next[start + text.len()] = true;
+                }
+            }
+        };
+        match (part, values(part)) {
+            (Part::Literal(text), _) => lay(text),
+            (_, Some(known)) => known.iter().for_each(|text| lay(text)),
+            (part, None) => {
+                let allowed = |b: u8| matches!(part, Part::Any) || b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+                let mut open = false;
+                for at in 0..bytes.len() {
+                    open = (open || reachable[at]) && allowed(bytes[at]);
+                    next[at + 1] = open;
+                }
+            }
+        }
+        reachable = next;
+    }
+    reachable[bytes.len()]
+}

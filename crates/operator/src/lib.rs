@@ -1,0 +1,18 @@
+//! The LeaderGroup operator.
+//!
+//! Data flows one way: watch event → [`index`] → snapshot → [`judge`] → [`decide`] → [`apply`] → API server → watch event.
+//! Judgement and decision are pure functions of a snapshot and a moment; only the two ends touch the network.
+//!
+//! Start at [`judge::evidence`], the evidence table; then [`decide`], what follows from a verdict; then [`engine`], which
+//! keeps index, memories and timers together and is what tests drive; [`controller`] feeds it from the real watches.
+
+pub mod apply;
+pub mod controller;
+pub mod decide;
+pub mod engine;
+pub mod index;
+pub mod judge;
+pub mod model;
+pub mod telemetry;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,311 @@
+//! The compact records that the index keeps and the judgement reads.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::time::{Mono, Now};
+use crate::wire::{ContainerStateWire, ContainerStatusWire, LeaseRecord, LeaseWire, NodeWire, PodWire};
+
+/// `kubectl debug`-style, sidecar or regular: every container that may run an elector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its name, unique in the pod.
+    pub name: String,
+    /// What it does now, by its kubelet.
+    pub state: State,
+    /// The newest run that finished before the present one.
+    pub last: Option<Run>,
+}
+
+impl Container {
+    /// The newest run known to have finished.
+    pub fn newest_finished(&self) -> Option<&Run> {
+        match &self.state {
+            State::Terminated(run) => Some(run),
+            _ => self.last.as_ref(),
+        }
+    }
+}
+
+/// What a container does now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The kubelet has not reported on it.
+    Missing,
+    /// Not started, or between two runs; with the kubelet's reason.
+    Waiting(Option<String>),
+    /// Running.
+    Running,
+    /// The run ended.
+    Terminated(Run),
+}
+
+/// A run of a container that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// By the node's clock, whole seconds.
+    pub finished_at: Option<Timestamp>,
+    /// The exit code.
+    pub exit_code: i64,
+    /// The kubelet's reason.
+    pub reason: Option<String>,
+}
+
+impl Run {
+    /// Whether the kubelet itself saw the run end. `ContainerStatusUnknown` is written when it could not find
+    /// the container any more.
+    pub fn is_witnessed(&self) -> bool {
+        self.reason.as_deref() != Some("ContainerStatusUnknown")
+    }
+}
+
+/// A pod's phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not all containers have started, or the phase is not known.
+    Live,
+    /// Succeeded or Failed.
+    Terminal,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its UID; for a static pod the hash of its manifest, since its mirror's UID says nothing about it.
+    pub uid: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The node it is bound to.
+    pub node: Option<String>,
+    /// `spec.hostname`, where set.
+    pub hostname: Option<String>,
+    /// Whether it uses its node's network, and so its host name.
+    pub host_network: bool,
+    /// Whether its containers see each other's processes, or the node's.
+    pub shared_pid: bool,
+    /// Whether its Ready condition is true.
+    pub ready: bool,
+    /// Its phase.
+    pub phase: Phase,
+    /// The phase was written by pod garbage collection, not by the kubelet.
+    pub by_pod_gc: bool,
+    /// The phase became terminal while the pod's node was not ready, so not by its kubelet's word. Set by the index.
+    pub phase_in_doubt: bool,
+    /// Regular, restartable init and ephemeral containers.
+    pub containers: Vec<Container>,
+}
+
+fn run(state: &ContainerStateWire) -> Option<Run> {
+    state.terminated.as_ref().map(|t| Run {
+        finished_at: t.finished_at.as_deref().and_then(|t| t.parse().ok()),
+        exit_code: t.exit_code,
+        reason: t.reason.clone(),
+    })
+}
+
+fn container(name: String, statuses: &[ContainerStatusWire]) -> Container {
+    let Some(status) = statuses.iter().find(|s| s.name == name) else {
+        return Container { name, state: State::Missing, last: None };
+    };
+    let state = if let Some(run) = run(&status.state) {
+        State::Terminated(run)
+    } else if status.state.running.is_some() {
+        State::Running
+    } else {
+        State::Waiting(status.state.waiting.as_ref().and_then(|w| w.reason.clone()))
+    };
+    Container { name, state, last: run(&status.last_state) }
+}
+
+impl From<PodWire> for Pod {
+    fn from(wire: PodWire) -> Self {
+        let PodWire { metadata, spec, status } = wire;
+        let annotations = metadata.annotations.unwrap_or_default();
+        let uid = annotations
+            .get("kubernetes.io/config.hash")
+            .filter(|_| annotations.contains_key("kubernetes.io/config.mirror"))
+            .cloned()
+            .or(metadata.uid)
+            .unwrap_or_default();
+        let condition = |name: &str| status.conditions.iter().find(|c| c.type_ == name && c.status == "True");
+        let regular = spec.containers.into_iter().map(|c| container(c.name, &status.container_statuses));
+        let sidecars = spec
+            .init_containers
+            .into_iter()
+            .filter(|c| c.restart_policy.as_deref() == Some("Always"))
+            .map(|c| container(c.name, &status.init_container_statuses));
+        let ephemeral =
+            spec.ephemeral_containers.into_iter().map(|c| container(c.name, &status.ephemeral_container_statuses));
+        Self {
+            name: metadata.name.unwrap_or_default(),
+            uid,
+            labels: metadata.labels.unwrap_or_default(),
+            node: spec.node_name.filter(|n| !n.is_empty()),
+            hostname: spec.hostname.filter(|h| !h.is_empty()),
+            host_network: spec.host_network,
+            shared_pid: spec.share_process_namespace || spec.host_pid,
+            ready: condition("Ready").is_some(),
+            phase: match status.phase.as_deref() {
+                Some("Succeeded" | "Failed") => Phase::Terminal,
+                _ => Phase::Live,
+            },
+            by_pod_gc: condition("DisruptionTarget").is_some_and(|c| c.reason.as_deref() == Some("DeletionByPodGC")),
+            phase_in_doubt: false,
+            containers: regular.chain(sidecars).chain(ephemeral).collect(),
+        }
+    }
+}
+
+/// A pod that was deleted, in its last known state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Its last known state.
+    pub pod: Pod,
+    /// When its deletion was noticed.
+    pub at: Mono,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its Ready condition is true.
+    pub ready: bool,
+    /// It carries the taint `node.kubernetes.io/out-of-service`.
+    pub out_of_service: bool,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Since when it has been both not ready and out of service, as far as this operator has seen. Set by the index.
+    pub lost_since: Option<Mono>,
+}
+
+impl From<NodeWire> for Node {
+    fn from(wire: NodeWire) -> Self {
+        Self {
+            ready: wire.status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+            out_of_service: wire.spec.taints.iter().any(|t| t.key == "node.kubernetes.io/out-of-service"),
+            zone: wire.metadata.labels.and_then(|mut l| l.remove("topology.kubernetes.io/zone")),
+            lost_since: None,
+        }
+    }
+}
+
+/// How far a holder's clock may be from the operator's when a renewal arrives, in milliseconds.
+const SANE_CLOCK_MS: i128 = 2_000;
+/// How many of a holder's last renewals must be sane.
+const SANE_RENEWALS: u8 = 3;
+
+/// A Lease, and what this operator has seen it do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease {
+    /// The UID: a Lease deleted and made anew is another one.
+    pub uid: String,
+    /// The resourceVersion; every write names the version that was judged.
+    pub version: String,
+    /// The record.
+    pub record: LeaseRecord,
+    /// When the record last changed, or was first seen.
+    pub moved_at: Mono,
+    /// Whether this operator has seen the record change, or has only found it as it is.
+    pub seen_moving: bool,
+    /// When the record was last read from the API server itself, rather than from a watch.
+    pub read_at: Option<Mono>,
+    /// The largest duration that the present term has shown, in seconds.
+    longest: Option<u64>,
+    /// How many of the present holder's latest renewals, counted back from the newest, were sane.
+    sane_renewals: u8,
+    /// How the term before this one ended.
+    pub before: Option<Before>,
+    /// Versions between this record and the one before may have gone unseen.
+    pub after_gap: bool,
+}
+
+/// The end of a term, as seen in the Lease alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Before {
+    /// When the record that ended last moved.
+    pub moved_at: Mono,
+    /// Whether it had run out when it was taken over.
+    pub ran_out: bool,
+    /// Whether its holder had shortened it to a second, which is how some libraries release.
+    pub shrunk: bool,
+}
+
+impl Lease {
+    /// A Lease seen for the first time.
+    pub fn found(wire: LeaseWire, now: Now) -> Self {
+        let record = wire.spec;
+        Self {
+            uid: wire.metadata.uid.unwrap_or_default(),
+            version: wire.metadata.resource_version.unwrap_or_default(),
+            longest: record.duration(),
+            record,
+            moved_at: now.mono,
+            seen_moving: false,
+            read_at: None,
+            sane_renewals: 0,
+            before: None,
+            after_gap: true,
+        }
+    }
+
+    /// Takes in a later version of the same Lease; true if the record moved.
+    ///
+    /// `after_gap` says that versions in between may have gone unseen.
+    pub fn observe(&mut self, wire: LeaseWire, after_gap: bool, now: Now) -> bool {
+        self.version = wire.metadata.resource_version.unwrap_or_default();
+        let record = wire.spec;
+        if record == self.record {
+            return false;
+        }
+        if record.holder() == self.record.holder() {
+            self.longest = self.longest.max(record.duration());
+            self.sane_renewals = if self.is_sane_renewal(&record, now) {
+                (self.sane_renewals + 1).min(SANE_RENEWALS)
+            } else {
+                0
+            };
+        } else {
+            self.before = Some(Before {
+                moved_at: self.moved_at,
+                // Candidates time a Lease from when they saw it move, up to a second apart from this operator.
+                ran_out: now.mono + Mono::from_secs(1) >= self.moved_at + Mono::from_secs(self.longest.unwrap_or(0)),
+                shrunk: self.record.duration() == Some(1) && self.longest > Some(1),
+            });
+            self.longest = record.duration();
+            self.sane_renewals = 0;
+        }
+        self.record = record;
+        self.moved_at = now.mono;
+        self.seen_moving = true;
+        self.read_at = None;
+        self.after_gap = after_gap;
+        true
+    }
+
+    fn is_sane_renewal(&self, record: &LeaseRecord, now: Now) -> bool {
+        let (Some(old), Some(new)) = (self.record.renewed(), record.renewed()) else { return false };
+        let apart = (new.as_nanosecond() - now.wall.as_nanosecond()).abs() / 1_000_000;
+        new >= old && apart <= SANE_CLOCK_MS
+    }
+
+    /// Whether the holder's clock has agreed with the operator's, and never gone back, over its last three renewals.
+    pub fn clock_is_sane(&self) -> bool {
+        self.sane_renewals >= SANE_RENEWALS
+    }
+
+    /// When this Lease runs out if it does not move: the largest duration this term has shown after the last move.
+    ///
+    /// `default_seconds` stands in where the record has no usable duration.
+    pub fn runs_out_at(&self, default_seconds: u64) -> Mono {
+        self.moved_at.saturating_add(Mono::from_secs(self.longest.unwrap_or(default_seconds)))
+    }
+
+    /// Whether it ran out. A silent watch looks like a leader that stopped renewing, so the record must have been
+    /// read from the API server after the time was up.
+    pub fn ran_out(&self, default_seconds: u64) -> bool {
+        self.read_at.is_some_and(|read| read >= self.runs_out_at(default_seconds))
+    }
+}

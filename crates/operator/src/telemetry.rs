@@ -1,0 +1,75 @@
+//! Logs, and the health endpoints.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::time::{Clock, Mono};
+
+/// Past this without a turn, the loop counts as stuck.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// What the endpoints report.
+#[derive(Debug, Default)]
+pub struct Health {
+    turned_ms: AtomicU64,
+    synced: AtomicBool,
+}
+
+impl Health {
+    /// The loop turned.
+    pub fn turned(&self, at: Mono) {
+        self.turned_ms.store(u64::try_from(at.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Every watch has listed what there is; true the first time.
+    pub fn ready(&self) -> bool {
+        !self.synced.swap(true, Ordering::Relaxed)
+    }
+
+    fn is_alive(&self, now: Mono) -> bool {
+        now < Duration::from_millis(self.turned_ms.load(Ordering::Relaxed)) + STUCK
+    }
+}
+
+/// Serves `/healthz` (the loop turns) and `/readyz` (every watch is in sync) until cancelled.
+///
+/// # Errors
+/// Fails if the listener breaks.
+pub async fn serve(listener: TcpListener, clock: Clock, health: Arc<Health>, stop: CancellationToken) -> std::io::Result<()> {
+    let alive = health.clone();
+    let router = Router::new()
+        .route("/healthz", get(move || async move { answer(alive.is_alive(clock.now().mono), "the loop is stuck") }))
+        .route("/readyz", get(move || async move { answer(health.synced.load(Ordering::Relaxed), "the watches are not in sync yet") }));
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn answer(good: bool, otherwise: &'static str) -> (StatusCode, &'static str) {
+    if good { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, otherwise) }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard error, at the levels that RUST_LOG gives (default: info).
+pub fn init_logs(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

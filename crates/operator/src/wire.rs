@@ -1,0 +1,222 @@
+//! What is read off the wire: only the fields that are used, and leniently.
+//!
+//! Whoever may write a Lease may write nonsense into it. A time that does not parse or a number out of
+//! range must not fail the whole list it stands in, so such fields are kept as text and judged later.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::coordination::v1::Lease as K8sLease;
+use k8s_openapi::api::core::v1::{Node as K8sNode, Pod as K8sPod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
+
+/// A list that the API server may also send as null.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::<Vec<T>>::deserialize(d)?.unwrap_or_default())
+}
+
+/// A `coordination.k8s.io/v1` Lease.
+#[derive(Resource, Clone, Debug, Default, Deserialize)]
+#[resource(inherit = K8sLease)]
+pub struct LeaseWire {
+    /// Name, namespace, UID, resourceVersion.
+    pub metadata: ObjectMeta,
+    /// The record that candidates race for.
+    #[serde(default)]
+    pub spec: LeaseRecord,
+}
+
+/// A Lease's spec. Two records are equal exactly if nothing moved.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LeaseRecord {
+    /// Who holds the Lease; absent or empty if nobody does.
+    pub holder_identity: Option<String>,
+    /// Seconds.
+    pub lease_duration_seconds: Option<i64>,
+    /// By the holder's clock.
+    pub acquire_time: Option<String>,
+    /// By the holder's clock.
+    pub renew_time: Option<String>,
+    /// The candidates' own count.
+    pub lease_transitions: Option<i64>,
+    /// Set where coordinated leader election decides.
+    pub strategy: Option<String>,
+    /// Coordinated leader election's choice.
+    pub preferred_holder: Option<String>,
+}
+
+impl LeaseRecord {
+    /// The holder, if there is one.
+    pub fn holder(&self) -> Option<&str> {
+        self.holder_identity.as_deref().filter(|h| !h.is_empty())
+    }
+
+    /// The duration, if it is one that a Lease can have.
+    pub fn duration(&self) -> Option<u64> {
+        self.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0)
+    }
+
+    /// The Lease's own counter, if it is one.
+    pub fn transitions(&self) -> Option<i64> {
+        self.lease_transitions.filter(|n| *n >= 0)
+    }
+
+    /// The last renewal by the holder's clock, if it can be read.
+    pub fn renewed(&self) -> Option<jiff::Timestamp> {
+        self.renew_time.as_deref().and_then(|t| t.parse().ok())
+    }
+
+    /// The acquisition by the holder's clock, if it can be read.
+    pub fn acquired(&self) -> Option<jiff::Timestamp> {
+        self.acquire_time.as_deref().and_then(|t| t.parse().ok())
+    }
+}
+
+/// A Pod.
+#[derive(Resource, Clone, Debug, Default, Deserialize)]
+#[resource(inherit = K8sPod)]
+pub struct PodWire {
+    /// Name, namespace, UID, labels, annotations.
+    pub metadata: ObjectMeta,
+    /// What identifies the pod and its containers.
+    #[serde(default)]
+    pub spec: PodSpecWire,
+    /// What its kubelet reports.
+    #[serde(default)]
+    pub status: PodStatusWire,
+}
+
+/// The used part of a pod's spec.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct PodSpecWire {
+    pub node_name: Option<String>,
+    pub hostname: Option<String>,
+    pub host_network: bool,
+    #[serde(rename = "hostPID")]
+    pub host_pid: bool,
+    pub share_process_namespace: bool,
+    #[serde(deserialize_with = "list")]
+    pub containers: Vec<ContainerWire>,
+    #[serde(deserialize_with = "list")]
+    pub init_containers: Vec<ContainerWire>,
+    #[serde(deserialize_with = "list")]
+    pub ephemeral_containers: Vec<ContainerWire>,
+}
+
+/// The used part of a container's spec.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ContainerWire {
+    pub name: String,
+    pub restart_policy: Option<String>,
+}
+
+/// The used part of a pod's status.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct PodStatusWire {
+    pub phase: Option<String>,
+    #[serde(deserialize_with = "list")]
+    pub conditions: Vec<ConditionWire>,
+    #[serde(deserialize_with = "list")]
+    pub container_statuses: Vec<ContainerStatusWire>,
+    #[serde(deserialize_with = "list")]
+    pub init_container_statuses: Vec<ContainerStatusWire>,
+    #[serde(deserialize_with = "list")]
+    pub ephemeral_container_statuses: Vec<ContainerStatusWire>,
+}
+
+/// A condition of a pod or node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ConditionWire {
+    #[serde(rename = "type")]
+    pub type_: String,
+    pub status: String,
+    pub reason: Option<String>,
+}
+
+/// What the kubelet says of one container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ContainerStatusWire {
+    pub name: String,
+    pub state: ContainerStateWire,
+    pub last_state: ContainerStateWire,
+}
+
+/// One of waiting, running, terminated.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ContainerStateWire {
+    pub waiting: Option<WaitingWire>,
+    pub running: Option<BTreeMap<String, serde_json::Value>>,
+    pub terminated: Option<TerminatedWire>,
+}
+
+/// Why a container waits.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct WaitingWire {
+    pub reason: Option<String>,
+}
+
+/// How a run of a container ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct TerminatedWire {
+    pub exit_code: i64,
+    pub reason: Option<String>,
+    pub finished_at: Option<String>,
+}
+
+/// A Node.
+#[derive(Resource, Clone, Debug, Default, Deserialize)]
+#[resource(inherit = K8sNode)]
+pub struct NodeWire {
+    /// Name and labels.
+    pub metadata: ObjectMeta,
+    /// Taints.
+    #[serde(default)]
+    pub spec: NodeSpecWire,
+    /// Readiness.
+    #[serde(default)]
+    pub status: NodeStatusWire,
+}
+
+/// The used part of a node's spec.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct NodeSpecWire {
+    #[serde(deserialize_with = "list")]
+    pub taints: Vec<TaintWire>,
+}
+
+/// A taint.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct TaintWire {
+    pub key: String,
+}
+
+/// The used part of a node's status.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct NodeStatusWire {
+    #[serde(deserialize_with = "list")]
+    pub conditions: Vec<ConditionWire>,
+}

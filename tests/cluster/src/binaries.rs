@@ -1,0 +1,379 @@
+//! The cluster's programs: built from the pinned Go modules once, and kept outside the checkout.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::layout::workspace_root;
+use crate::progress;
+use crate::state::lock_file;
+
+/// The Kubernetes version the modules pin; the programs do not know it themselves.
+const KUBERNETES: (&str, &str, &str) = ("v1.37.2", "1", "37");
+
+/// A Go module of the checkout and the programs built from it.
+struct Module {
+    /// The folder, from the checkout's root.
+    folder: &'static str,
+    /// The programs' names and packages.
+    programs: &'static [(&'static str, &'static str)],
+}
+
+const MODULES: &[Module] = &[
+    Module {
+        folder: "tests/cluster/binaries/etcd",
+        programs: &[("etcd", ".")],
+    },
+    Module {
+        folder: "tests/cluster/binaries/kubernetes",
+        programs: &[
+            ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            (
+                "kube-controller-manager",
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+            ),
+            ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+            ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+            ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+            ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+        ],
+    },
+    Module {
+        folder: "tests/cluster/binaries/containerd",
+        programs: &[
+            (
+                "containerd",
+                "github.com/containerd/containerd/v2/cmd/containerd",
+            ),
+            (
+                "containerd-shim-runc-v2",
+                "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            ),
+            ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+        ],
+    },
+    Module {
+        folder: "tests/cluster/binaries/kwok",
+        programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
+    },
+    Module {
+        folder: "tests/cluster/binaries/pause",
+        programs: &[("pause", ".")],
+    },
+];
+
+/// What only a real node needs.
+const NODE_PROGRAMS: [&str; 6] = [
+    "kubelet",
+    "kube-proxy",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "ctr",
+    "pause",
+];
+
+const CANDIDATE: Module = Module {
+    folder: "tests/candidates/client-go",
+    programs: &[("candidate-client-go", ".")],
+};
+
+/// Where each program is.
+#[derive(Debug, Clone)]
+pub(crate) struct Binaries {
+    folder: PathBuf,
+    elsewhere: BTreeMap<String, PathBuf>,
+}
+
+impl Binaries {
+    /// Finds the programs, and builds those that are missing; without a real node some are not needed.
+    pub(crate) fn obtain(real_node: bool) -> Result<Self> {
+        let programs = MODULES.iter().flat_map(|module| module.programs);
+        let needed: Vec<&str> = programs
+            .map(|(program, _)| *program)
+            .filter(|program| real_node || !NODE_PROGRAMS.contains(program))
+            .collect();
+        let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+        let elsewhere = assets.as_deref().map_or_else(BTreeMap::new, given);
+        let missing: Vec<&str> = needed
+            .into_iter()
+            .filter(|program| !elsewhere.contains_key(*program))
+            .collect();
+        if let (Some(folder), true) = (assets, missing.is_empty()) {
+            return Ok(Self { folder, elsewhere });
+        }
+        let checkout = workspace_root()?;
+        let go = Go::find(&checkout, MODULES)?;
+        let folder = cache()?.join(go.key(&checkout, MODULES)?);
+        go.build_all(&checkout, MODULES, &missing, &folder)?;
+        Ok(Self { folder, elsewhere })
+    }
+
+    /// The folder of the programs built here.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn path(&self, program: &str) -> PathBuf {
+        self.elsewhere
+            .get(program)
+            .cloned()
+            .unwrap_or_else(|| self.folder.join(program))
+    }
+}
+
+/// Builds the candidate written with client-go, and returns its path.
+pub(crate) fn candidate() -> Result<PathBuf> {
+    let checkout = workspace_root()?;
+    let modules = &[CANDIDATE];
+    let go = Go::find(&checkout, modules)?;
+    let folder = cache()?.join(go.key(&checkout, modules)?);
+    let program = CANDIDATE.programs[0].0;
+    go.build_all(&checkout, modules, &[program], &folder)?;
+    Ok(folder.join(program))
+}
+
+/// The programs that are in a folder of the user's.
+fn given(assets: &Path) -> BTreeMap<String, PathBuf> {
+    MODULES
+        .iter()
+        .flat_map(|module| module.programs)
+        .map(|(program, _)| ((*program).to_owned(), assets.join(program)))
+        .filter(|(_, path)| path.is_file())
+        .collect()
+}
+
+/// `$XDG_CACHE_HOME/leadergroup/binaries`, in `~/.cache` by default.
+fn cache() -> Result<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(home)
+        .map(|cache| cache.join("leadergroup/binaries"))
+        .context(
+            "set HOME or XDG_CACHE_HOME: the cluster's programs are kept in the cache folder there",
+        )
+}
+
+/// The Go toolchain on the search path.
+struct Go {
+    version: String,
+    arch: String,
+}
+
+impl Go {
+    /// Fails when there is none, or an older one than the modules ask for.
+    fn find(checkout: &Path, modules: &[Module]) -> Result<Self> {
+        let mut wanted = (0, 0, 0);
+        for module in modules {
+            wanted = wanted.max(go_directive(&read(
+                &checkout.join(module.folder).join("go.mod"),
+            )?));
+        }
+        let (major, minor, patch) = wanted;
+        let wanted_text =
+            format!("Go {major}.{minor}.{patch} or newer builds the test cluster's programs");
+        let output = match Command::new("go")
+            .args(["env", "GOVERSION", "GOARCH"])
+            .output()
+        {
+            Ok(output) => output,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                bail!(
+                    "{wanted_text}, and there is no `go` on the search path: install it from https://go.dev/dl"
+                )
+            }
+            Err(error) => return Err(error).context("cannot run go"),
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut lines = text.lines();
+        let (Some(version), Some(arch)) = (lines.next(), lines.next()) else {
+            bail!(
+                "`go env GOVERSION GOARCH` does not answer: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        };
+        ensure!(
+            go_version(version.trim_start_matches("go")) >= wanted,
+            "{wanted_text}, and the one on the search path is {version}: install a newer one from https://go.dev/dl"
+        );
+        Ok(Self {
+            version: version.to_owned(),
+            arch: arch.to_owned(),
+        })
+    }
+
+    /// A name for what the modules build to with this toolchain.
+    fn key(&self, checkout: &Path, modules: &[Module]) -> Result<String> {
+        let mut parts = vec![self.version.clone(), self.arch.clone(), link_flags()];
+        for module in modules {
+            for file in ["go.mod", "go.sum", "main.go"] {
+                let path = checkout.join(module.folder).join(file);
+                // A module of tools has no main.go, one without dependencies no go.sum.
+                parts.push(if path.is_file() {
+                    read(&path)?
+                } else {
+                    String::new()
+                });
+            }
+        }
+        Ok(key(&parts))
+    }
+
+    /// Builds those of the programs that are not there yet, one after the other: each build uses all processors.
+    fn build_all(
+        &self,
+        checkout: &Path,
+        modules: &[Module],
+        programs: &[&str],
+        folder: &Path,
+    ) -> Result<()> {
+        let missing = || {
+            modules.iter().flat_map(|module| {
+                let missing =
+                    |program: &str| programs.contains(&program) && !folder.join(program).is_file();
+                let packages = module
+                    .programs
+                    .iter()
+                    .filter(move |(program, _)| missing(program));
+                packages.map(move |(program, package)| (module, *program, *package))
+            })
+        };
+        if missing().next().is_none() {
+            return Ok(());
+        }
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let _lock = lock_file(
+            &folder.join(".lock"),
+            "another command builds the same programs",
+        )?;
+        // Somebody else may have built some of them meanwhile.
+        let missing: Vec<_> = missing().collect();
+        let total = missing.len();
+        for (number, (module, program, package)) in missing.into_iter().enumerate() {
+            progress(&format!(
+                "building {program} ({} of {total}; the first time this takes minutes)",
+                number + 1
+            ));
+            let start = Instant::now();
+            self.build(&checkout.join(module.folder), program, package, folder)?;
+            progress(&format!(
+                "built {program} in {} s",
+                start.elapsed().as_secs()
+            ));
+        }
+        Ok(())
+    }
+
+    fn build(&self, module: &Path, program: &str, package: &str, folder: &Path) -> Result<()> {
+        let work = tempfile::Builder::new()
+            .prefix(".building-")
+            .tempdir_in(folder)
+            .with_context(|| format!("cannot write to {}", folder.display()))?;
+        let built = work.path().join(program);
+        let status = Command::new("go")
+            .current_dir(module)
+            .env("CGO_ENABLED", "0")
+            .env("GOARCH", &self.arch)
+            .args([
+                "build",
+                "-trimpath",
+                "-buildvcs=false",
+                "-ldflags",
+                &link_flags(),
+                "-o",
+            ])
+            .arg(&built)
+            .arg(package)
+            .status()
+            .context("cannot run go")?;
+        ensure!(
+            status.success(),
+            "{program} could not be built (see the messages above): \
+             the first build needs the Go module proxy or a filled module cache"
+        );
+        fs::rename(&built, folder.join(program))
+            .with_context(|| format!("cannot move {program} into the cache"))
+    }
+}
+
+fn link_flags() -> String {
+    let (version, major, minor) = KUBERNETES;
+    let package = "k8s.io/component-base/version";
+    format!(
+        "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+    )
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A digest of texts that also tells where each one ends.
+fn key(parts: &[String]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    crate::image::hex(&hash.finalize())[..32].to_owned()
+}
+
+/// The version a `go.mod` asks for.
+fn go_directive(text: &str) -> (u32, u32, u32) {
+    text.lines()
+        .find_map(|line| line.strip_prefix("go "))
+        .map_or((0, 0, 0), |version| go_version(version.trim()))
+}
+
+/// `1.26.6` or `1.27rc1` as numbers; what cannot be read is zero.
+fn go_version(text: &str) -> (u32, u32, u32) {
+    let mut parts = text.split('.').map(|part| {
+        let digits = part
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(part.len());
+        part[..digits].parse().unwrap_or(0)
+    });
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(go_version("1.26.10") > go_version("1.26.6"));
+        assert!(go_version("1.27rc1") > go_version("1.26.6"));
+        assert_eq!(go_version("devel"), (0, 0, 0));
+        assert_eq!(go_directive("module x\n\ngo 1.26.0\n"), (1, 26, 0));
+    }
+
+    #[test]
+    fn every_part_of_the_key_counts() {
+        let of =
+            |parts: &[&str]| key(&parts.iter().copied().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(of(&["go1.26", "amd64", "x"]), of(&["go1.26", "amd64", "x"]));
+        assert_ne!(of(&["go1.26", "amd64", "x"]), of(&["go1.26", "arm64", "x"]));
+        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
+        assert_eq!(of(&[]).len(), 32);
+    }
+
+    #[test]
+    fn only_what_is_in_the_given_folder_is_taken_from_it() {
+        let assets = tempfile::tempdir().unwrap();
+        fs::write(assets.path().join("etcd"), "").unwrap();
+        fs::write(assets.path().join("unrelated"), "").unwrap();
+        let given = given(assets.path());
+        assert_eq!(given.keys().collect::<Vec<_>>(), ["etcd"]);
+    }
+}

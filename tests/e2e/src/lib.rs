@@ -1,0 +1,1 @@
+//! leadergroup-e2e
