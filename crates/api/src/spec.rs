@@ -68,10 +68,10 @@ pub struct LeaderGroupSpec {
     /// How many transitions `status.history` keeps.
     #[serde(default = "default_history_limit")]
     #[schemars(range(min = 1, max = 100))]
-    pub history_limit: u32,
+    pub history_limit: i32,
 }
 
-fn default_history_limit() -> u32 {
+fn default_history_limit() -> i32 {
     20
 }
 

@@ -196,6 +196,8 @@ pub enum TransitionReason {
     Released,
     /// The operator cleared the old leader, which was proven dead.
     Cleared,
+    /// The operator cleared the old leader without proof, as the user asked.
+    ClearedUnconfirmed,
     /// The Lease of the old leader ran out.
     Expired,
     /// A new pod took over under the old one's identity.

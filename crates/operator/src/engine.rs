@@ -12,7 +12,7 @@ use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 
 use crate::decide::memory::ReadPods;
-use crate::decide::{Action, Clear, Memory, Notice, Wake, decide, status};
+use crate::decide::{Action, Clear, Ground, Memory, Notice, Wake, decide, status};
 use crate::index::{Cause, Change, Index, Key};
 use crate::model::Pod;
 use crate::time::{Mono, Now};
@@ -283,7 +283,7 @@ impl Engine {
             let as_written = lease.is_none_or(|l| before.is_some_and(|(_, renewed)| renewed == l.record.renew_time));
             let landed = free && as_written;
             // If it landed and the holder is back, the Lease moved after the proof; so no other may be cleared on it.
-            entry.memory.note_cleared(clear.moved_at, now, landed);
+            entry.memory.note_cleared(&clear, landed, now);
         }
         if let Some(lease) = lease {
             entry.memory.note_lease_read(lease.moved_at);
@@ -301,11 +301,16 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(key) else { return };
         match result {
             Ok(lease) => {
-                entry.memory.note_cleared(clear.moved_at, now, true);
+                entry.memory.note_cleared(&clear, true, now);
                 entry.succeeded();
                 let after = now.mono.saturating_sub(clear.since);
+                let ground = match clear.ground {
+                    Ground::Proof => "",
+                    Ground::RanOut => ", its Lease having run out",
+                    Ground::RiskAccepted => ", without proof, as spec.staleHolder.unconfirmed asks",
+                };
                 let note = format!(
-                    "cleared holder {:?} {:.3} s after the verdict {}: {}",
+                    "cleared holder {:?} {:.3} s after the verdict {}{ground}: {}",
                     clear.holder,
                     after.as_secs_f64(),
                     clear.verdict,

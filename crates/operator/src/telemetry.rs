@@ -64,9 +64,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error, at the levels that RUST_LOG gives (default: info).
+/// Starts logging to standard error, at the levels that RUST_LOG gives. By default the client library is silent: what
+/// fails is logged once, where it is known what it was for.
 pub fn init_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

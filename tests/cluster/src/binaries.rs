@@ -27,18 +27,12 @@ struct Module {
 }
 
 const MODULES: &[Module] = &[
-    Module {
-        folder: "tests/cluster/binaries/etcd",
-        programs: &[("etcd", ".")],
-    },
+    Module { folder: "tests/cluster/binaries/etcd", programs: &[("etcd", ".")] },
     Module {
         folder: "tests/cluster/binaries/kubernetes",
         programs: &[
             ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-            (
-                "kube-controller-manager",
-                "k8s.io/kubernetes/cmd/kube-controller-manager",
-            ),
+            ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
             ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
             ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
             ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
@@ -48,41 +42,19 @@ const MODULES: &[Module] = &[
     Module {
         folder: "tests/cluster/binaries/containerd",
         programs: &[
-            (
-                "containerd",
-                "github.com/containerd/containerd/v2/cmd/containerd",
-            ),
-            (
-                "containerd-shim-runc-v2",
-                "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-            ),
+            ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+            ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
             ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
         ],
     },
-    Module {
-        folder: "tests/cluster/binaries/kwok",
-        programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
-    },
-    Module {
-        folder: "tests/cluster/binaries/pause",
-        programs: &[("pause", ".")],
-    },
+    Module { folder: "tests/cluster/binaries/kwok", programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")] },
+    Module { folder: "tests/cluster/binaries/pause", programs: &[("pause", ".")] },
 ];
 
 /// What only a real node needs.
-const NODE_PROGRAMS: [&str; 6] = [
-    "kubelet",
-    "kube-proxy",
-    "containerd",
-    "containerd-shim-runc-v2",
-    "ctr",
-    "pause",
-];
+const NODE_PROGRAMS: [&str; 6] = ["kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pause"];
 
-const CANDIDATE: Module = Module {
-    folder: "tests/candidates/client-go",
-    programs: &[("candidate-client-go", ".")],
-};
+const CANDIDATE: Module = Module { folder: "tests/candidates/client-go", programs: &[("candidate-client-go", ".")] };
 
 /// Where each program is.
 #[derive(Debug, Clone)]
@@ -101,10 +73,7 @@ impl Binaries {
             .collect();
         let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let elsewhere = assets.as_deref().map_or_else(BTreeMap::new, given);
-        let missing: Vec<&str> = needed
-            .into_iter()
-            .filter(|program| !elsewhere.contains_key(*program))
-            .collect();
+        let missing: Vec<&str> = needed.into_iter().filter(|program| !elsewhere.contains_key(*program)).collect();
         if let (Some(folder), true) = (assets, missing.is_empty()) {
             return Ok(Self { folder, elsewhere });
         }
@@ -121,10 +90,7 @@ impl Binaries {
     }
 
     pub(crate) fn path(&self, program: &str) -> PathBuf {
-        self.elsewhere
-            .get(program)
-            .cloned()
-            .unwrap_or_else(|| self.folder.join(program))
+        self.elsewhere.get(program).cloned().unwrap_or_else(|| self.folder.join(program))
     }
 }
 
@@ -157,9 +123,7 @@ fn cache() -> Result<PathBuf> {
         .filter(|path| path.is_absolute())
         .or_else(home)
         .map(|cache| cache.join("leadergroup/binaries"))
-        .context(
-            "set HOME or XDG_CACHE_HOME: the cluster's programs are kept in the cache folder there",
-        )
+        .context("set HOME or XDG_CACHE_HOME: the cluster's programs are kept in the cache folder there")
 }
 
 /// The Go toolchain on the search path.
@@ -173,41 +137,27 @@ impl Go {
     fn find(checkout: &Path, modules: &[Module]) -> Result<Self> {
         let mut wanted = (0, 0, 0);
         for module in modules {
-            wanted = wanted.max(go_directive(&read(
-                &checkout.join(module.folder).join("go.mod"),
-            )?));
+            wanted = wanted.max(go_directive(&read(&checkout.join(module.folder).join("go.mod"))?));
         }
         let (major, minor, patch) = wanted;
-        let wanted_text =
-            format!("Go {major}.{minor}.{patch} or newer builds the test cluster's programs");
-        let output = match Command::new("go")
-            .args(["env", "GOVERSION", "GOARCH"])
-            .output()
-        {
+        let wanted_text = format!("Go {major}.{minor}.{patch} or newer builds the test cluster's programs");
+        let output = match Command::new("go").args(["env", "GOVERSION", "GOARCH"]).output() {
             Ok(output) => output,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                bail!(
-                    "{wanted_text}, and there is no `go` on the search path: install it from https://go.dev/dl"
-                )
+                bail!("{wanted_text}, and there is no `go` on the search path: install it from https://go.dev/dl")
             }
             Err(error) => return Err(error).context("cannot run go"),
         };
         let text = String::from_utf8_lossy(&output.stdout);
         let mut lines = text.lines();
         let (Some(version), Some(arch)) = (lines.next(), lines.next()) else {
-            bail!(
-                "`go env GOVERSION GOARCH` does not answer: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("`go env GOVERSION GOARCH` does not answer: {}", String::from_utf8_lossy(&output.stderr).trim());
         };
         ensure!(
             go_version(version.trim_start_matches("go")) >= wanted,
             "{wanted_text}, and the one on the search path is {version}: install a newer one from https://go.dev/dl"
         );
-        Ok(Self {
-            version: version.to_owned(),
-            arch: arch.to_owned(),
-        })
+        Ok(Self { version: version.to_owned(), arch: arch.to_owned() })
     }
 
     /// A name for what the modules build to with this toolchain.
@@ -217,58 +167,34 @@ impl Go {
             for file in ["go.mod", "go.sum", "main.go"] {
                 let path = checkout.join(module.folder).join(file);
                 // A module of tools has no main.go, one without dependencies no go.sum.
-                parts.push(if path.is_file() {
-                    read(&path)?
-                } else {
-                    String::new()
-                });
+                parts.push(if path.is_file() { read(&path)? } else { String::new() });
             }
         }
         Ok(key(&parts))
     }
 
     /// Builds those of the programs that are not there yet, one after the other: each build uses all processors.
-    fn build_all(
-        &self,
-        checkout: &Path,
-        modules: &[Module],
-        programs: &[&str],
-        folder: &Path,
-    ) -> Result<()> {
+    fn build_all(&self, checkout: &Path, modules: &[Module], programs: &[&str], folder: &Path) -> Result<()> {
         let missing = || {
             modules.iter().flat_map(|module| {
-                let missing =
-                    |program: &str| programs.contains(&program) && !folder.join(program).is_file();
-                let packages = module
-                    .programs
-                    .iter()
-                    .filter(move |(program, _)| missing(program));
+                let missing = |program: &str| programs.contains(&program) && !folder.join(program).is_file();
+                let packages = module.programs.iter().filter(move |(program, _)| missing(program));
                 packages.map(move |(program, package)| (module, *program, *package))
             })
         };
         if missing().next().is_none() {
             return Ok(());
         }
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-        let _lock = lock_file(
-            &folder.join(".lock"),
-            "another command builds the same programs",
-        )?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let _lock = lock_file(&folder.join(".lock"), "another command builds the same programs")?;
         // Somebody else may have built some of them meanwhile.
         let missing: Vec<_> = missing().collect();
         let total = missing.len();
         for (number, (module, program, package)) in missing.into_iter().enumerate() {
-            progress(&format!(
-                "building {program} ({} of {total}; the first time this takes minutes)",
-                number + 1
-            ));
+            progress(&format!("building {program} ({} of {total}; the first time this takes minutes)", number + 1));
             let start = Instant::now();
             self.build(&checkout.join(module.folder), program, package, folder)?;
-            progress(&format!(
-                "built {program} in {} s",
-                start.elapsed().as_secs()
-            ));
+            progress(&format!("built {program} in {} s", start.elapsed().as_secs()));
         }
         Ok(())
     }
@@ -283,14 +209,7 @@ impl Go {
             .current_dir(module)
             .env("CGO_ENABLED", "0")
             .env("GOARCH", &self.arch)
-            .args([
-                "build",
-                "-trimpath",
-                "-buildvcs=false",
-                "-ldflags",
-                &link_flags(),
-                "-o",
-            ])
+            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &link_flags(), "-o"])
             .arg(&built)
             .arg(package)
             .status()
@@ -300,17 +219,14 @@ impl Go {
             "{program} could not be built (see the messages above): \
              the first build needs the Go module proxy or a filled module cache"
         );
-        fs::rename(&built, folder.join(program))
-            .with_context(|| format!("cannot move {program} into the cache"))
+        fs::rename(&built, folder.join(program)).with_context(|| format!("cannot move {program} into the cache"))
     }
 }
 
 fn link_flags() -> String {
     let (version, major, minor) = KUBERNETES;
     let package = "k8s.io/component-base/version";
-    format!(
-        "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
-    )
+    format!("-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}")
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -329,17 +245,13 @@ fn key(parts: &[String]) -> String {
 
 /// The version a `go.mod` asks for.
 fn go_directive(text: &str) -> (u32, u32, u32) {
-    text.lines()
-        .find_map(|line| line.strip_prefix("go "))
-        .map_or((0, 0, 0), |version| go_version(version.trim()))
+    text.lines().find_map(|line| line.strip_prefix("go ")).map_or((0, 0, 0), |version| go_version(version.trim()))
 }
 
 /// `1.26.6` or `1.27rc1` as numbers; what cannot be read is zero.
 fn go_version(text: &str) -> (u32, u32, u32) {
     let mut parts = text.split('.').map(|part| {
-        let digits = part
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(part.len());
+        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
         part[..digits].parse().unwrap_or(0)
     });
     let mut next = || parts.next().unwrap_or(0);
@@ -360,8 +272,7 @@ mod tests {
 
     #[test]
     fn every_part_of_the_key_counts() {
-        let of =
-            |parts: &[&str]| key(&parts.iter().copied().map(str::to_owned).collect::<Vec<_>>());
+        let of = |parts: &[&str]| key(&parts.iter().copied().map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(of(&["go1.26", "amd64", "x"]), of(&["go1.26", "amd64", "x"]));
         assert_ne!(of(&["go1.26", "amd64", "x"]), of(&["go1.26", "arm64", "x"]));
         assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));

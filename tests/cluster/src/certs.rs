@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
 };
 
 use crate::layout::Layout;
@@ -38,14 +38,10 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = name("leadergroup-cluster", None);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().context("cannot generate the authority's key")?;
-        let issuer = CertifiedIssuer::self_signed(params, key)
-            .context("cannot sign the authority's certificate")?;
+        let issuer = CertifiedIssuer::self_signed(params, key).context("cannot sign the authority's certificate")?;
         Ok(Self { issuer })
     }
 
@@ -74,23 +70,14 @@ impl Authority {
         self.leaf(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    fn leaf(
-        &self,
-        mut params: CertificateParams,
-        usage: ExtendedKeyUsagePurpose,
-    ) -> Result<Identity> {
+    fn leaf(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Result<Identity> {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().context("cannot generate a key")?;
-        let certificate = params
-            .signed_by(&key, &*self.issuer)
-            .context("cannot sign a certificate")?;
-        Ok(Identity {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        })
+        let certificate = params.signed_by(&key, &*self.issuer).context("cannot sign a certificate")?;
+        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 }
 
@@ -106,10 +93,8 @@ fn name(common_name: &str, organization: Option<&str>) -> DistinguishedName {
 impl Identity {
     /// Writes `NAME.crt` and `NAME.key`.
     pub(crate) fn write(&self, layout: &Layout, file: &str) -> Result<IdentityFiles> {
-        let files = IdentityFiles {
-            certificate: layout.pki(&format!("{file}.crt")),
-            key: layout.pki(&format!("{file}.key")),
-        };
+        let files =
+            IdentityFiles { certificate: layout.pki(&format!("{file}.crt")), key: layout.pki(&format!("{file}.key")) };
         write_file(&files.certificate, &self.certificate)?;
         write_secret(&files.key, &self.key)?;
         Ok(files)
@@ -156,19 +141,11 @@ mod tests {
         let layout = Layout::new(folder.path()).unwrap();
         layout.create().unwrap();
         let authority = Authority::new().unwrap();
-        let files = authority
-            .client("someone", Some("system:masters"))
-            .unwrap()
-            .write(&layout, "someone")
-            .unwrap();
+        let files = authority.client("someone", Some("system:masters")).unwrap().write(&layout, "someone").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&files.key), 0o600);
         let (private, public) = write_token_keys(&layout).unwrap();
         assert_eq!(mode(&private), 0o600);
-        assert!(
-            fs::read_to_string(public)
-                .unwrap()
-                .contains("BEGIN PUBLIC KEY")
-        );
+        assert!(fs::read_to_string(public).unwrap().contains("BEGIN PUBLIC KEY"));
     }
 }

@@ -52,10 +52,7 @@ impl ContainerProcess {
     }
 
     fn id(&self) -> ProcessId {
-        ProcessId {
-            pid: self.pid,
-            start_time: self.start_time,
-        }
+        ProcessId { pid: self.pid, start_time: self.start_time }
     }
 }
 
@@ -72,11 +69,7 @@ pub struct Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = if self.real_node {
-            "a real node"
-        } else {
-            "simulated nodes only"
-        };
+        let node = if self.real_node { "a real node" } else { "simulated nodes only" };
         writeln!(f, "cluster at {} with {node}", self.server)?;
         for (component, pid) in &self.components {
             match pid {
@@ -123,11 +116,7 @@ impl Cluster {
                 let kubeconfig = env::var_os("KUBECONFIG").filter(|path| !path.is_empty()).context(
                     "CLUSTER=existing needs KUBECONFIG: set it to the kubeconfig of the cluster the tests may use",
                 )?;
-                Ok(Self {
-                    kind: Kind::Existing {
-                        kubeconfig: kubeconfig.into(),
-                    },
-                })
+                Ok(Self { kind: Kind::Existing { kubeconfig: kubeconfig.into() } })
             }
             Ok("") | Err(env::VarError::NotPresent) => Self::up(&Options::default()),
             _ => bail!("CLUSTER can be `existing`, or unset for this checkout's own cluster"),
@@ -136,9 +125,7 @@ impl Cluster {
 
     fn own(layout: Layout, state: &State) -> Self {
         let real_node = state.real_node;
-        Self {
-            kind: Kind::Own { layout, real_node },
-        }
+        Self { kind: Kind::Own { layout, real_node } }
     }
 
     /// The administrator's kubeconfig.
@@ -146,6 +133,14 @@ impl Cluster {
         match &self.kind {
             Kind::Own { layout, .. } => layout.kubeconfig(),
             Kind::Existing { kubeconfig } => kubeconfig.clone(),
+        }
+    }
+
+    /// The kubectl program of the cluster's version; for somebody else's cluster, the one on the search path.
+    pub fn kubectl(&self) -> Result<PathBuf> {
+        match &self.kind {
+            Kind::Own { real_node, .. } => Ok(Binaries::obtain(*real_node)?.path("kubectl")),
+            Kind::Existing { .. } => Ok("kubectl".into()),
         }
     }
 
@@ -181,11 +176,7 @@ impl Cluster {
             let process = running.process?;
             Some((*component, process.is_alive().then_some(process.pid)))
         });
-        Ok(Status {
-            real_node: state.real_node,
-            server: state.server.clone(),
-            components: started.collect(),
-        })
+        Ok(Status { real_node: state.real_node, server: state.server.clone(), components: started.collect() })
     }
 
     /// Ends one component, after 15 s by force. A stopped kubelet is a lost node: its pods live on.
@@ -215,10 +206,7 @@ impl Cluster {
             Some(process) => process.signal(signal)?,
             None => false,
         };
-        ensure!(
-            sent,
-            "{component} does not run: start it with `cluster start {component}`"
-        );
+        ensure!(sent, "{component} does not run: start it with `cluster start {component}`");
         Ok(())
     }
 
@@ -246,17 +234,11 @@ impl Cluster {
                 "images cannot be loaded into an existing cluster: push them yourself, \
                  and set LEADERGROUP_IMAGE and CANDIDATE_IMAGE to their names"
             ),
-            Kind::Own {
-                real_node: false, ..
-            } => {
-                progress(&format!(
-                    "{name} is not loaded: simulated nodes run no images"
-                ));
+            Kind::Own { real_node: false, .. } => {
+                progress(&format!("{name} is not loaded: simulated nodes run no images"));
                 Ok(())
             }
-            Kind::Own { .. } => {
-                up::import_image(&Binaries::obtain(true)?, name, program, entrypoint)
-            }
+            Kind::Own { .. } => up::import_image(&Binaries::obtain(true)?, name, program, entrypoint),
         }
     }
 
@@ -278,11 +260,7 @@ impl Cluster {
             .filter_map(|process| {
                 let stat = process.stat().ok()?;
                 let id = ProcessId::of(process.pid)?;
-                Some(ContainerProcess {
-                    pid: id.pid,
-                    name: stat.comm,
-                    start_time: id.start_time,
-                })
+                Some(ContainerProcess { pid: id.pid, name: stat.comm, start_time: id.start_time })
             })
             .filter(|process| process.name != "pause")
             .collect())
@@ -311,19 +289,15 @@ impl Cluster {
     fn process(&self, component: Component) -> Result<Option<ProcessId>> {
         let state = self.state()?;
         let running = state.components.get(&component);
-        Ok(running
-            .with_context(|| format!("this cluster has no {component}"))?
-            .process)
+        Ok(running.with_context(|| format!("this cluster has no {component}"))?.process)
     }
 }
 
 /// Whether one of the process's cgroups is that of a pod, or below it.
 fn is_in(process: &Process, pod: &str) -> bool {
-    process.cgroups().is_ok_and(|cgroups| {
-        cgroups
-            .into_iter()
-            .any(|cgroup| cgroup.pathname.split('/').any(|folder| folder == pod))
-    })
+    process
+        .cgroups()
+        .is_ok_and(|cgroups| cgroups.into_iter().any(|cgroup| cgroup.pathname.split('/').any(|folder| folder == pod)))
 }
 
 #[cfg(test)]
@@ -332,16 +306,10 @@ mod tests {
 
     #[test]
     fn an_existing_cluster_is_used_but_not_touched() {
-        let cluster = Cluster {
-            kind: Kind::Existing {
-                kubeconfig: "/somewhere/kubeconfig".into(),
-            },
-        };
+        let cluster = Cluster { kind: Kind::Existing { kubeconfig: "/somewhere/kubeconfig".into() } };
         assert!(cluster.has_real_node() && cluster.is_existing());
         assert_eq!(cluster.kubeconfig(), Path::new("/somewhere/kubeconfig"));
-        let error = cluster
-            .load_image("a.test/b:c", Path::new("/bin/true"))
-            .unwrap_err();
+        let error = cluster.load_image("a.test/b:c", Path::new("/bin/true")).unwrap_err();
         assert!(error.to_string().contains("LEADERGROUP_IMAGE"), "{error}");
         assert!(cluster.stop(Component::Kubelet).is_err());
         assert!(cluster.container_pids("uid").is_err());
@@ -351,11 +319,7 @@ mod tests {
     #[test]
     fn an_empty_folder_has_no_cluster() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(
-            Cluster::at(Layout::new(folder.path()).unwrap())
-                .unwrap()
-                .is_none()
-        );
+        assert!(Cluster::at(Layout::new(folder.path()).unwrap()).unwrap().is_none());
         Cluster::down_at(&Layout::new(folder.path().join("none")).unwrap()).unwrap();
     }
 }

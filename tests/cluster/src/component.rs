@@ -58,10 +58,7 @@ mod tests {
         for component in Component::value_variants() {
             let on_the_command_line = component.to_possible_value().unwrap();
             assert_eq!(on_the_command_line.get_name(), component.name());
-            assert_eq!(
-                serde_json::to_value(component).unwrap(),
-                serde_json::json!(component.name())
-            );
+            assert_eq!(serde_json::to_value(component).unwrap(), serde_json::json!(component.name()));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! etcd, the API server, the built-in controllers and the scheduler.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::Component;
@@ -43,20 +45,27 @@ impl Network {
     }
 }
 
+/// Where ports are looked for: below those the kernel gives to outgoing connections, which could take the port of a
+/// component while it is stopped.
+const PORTS: Range<u16> = 20_000..30_000;
+
 /// Free ports of the loopback address, all different.
 pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let listeners = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<Result<Vec<_>, _>>()
-        .context("cannot find a free port on 127.0.0.1")?;
+    // Clusters that are started at the same time begin at different places.
+    let offset = RandomState::new().hash_one(std::process::id()) % u64::from(PORTS.end - PORTS.start);
+    let skip = usize::try_from(offset).unwrap_or(0);
+    let candidates = PORTS.cycle().skip(skip).take(PORTS.len());
+    let listeners: Vec<TcpListener> =
+        candidates.filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()).take(count).collect();
+    ensure!(
+        listeners.len() == count,
+        "there are no {count} free ports on 127.0.0.1 between {} and {}",
+        PORTS.start,
+        PORTS.end
+    );
     listeners
         .iter()
-        .map(|listener| {
-            Ok(listener
-                .local_addr()
-                .context("cannot find a free port on 127.0.0.1")?
-                .port())
-        })
+        .map(|listener| Ok(listener.local_addr().context("cannot read a socket's address")?.port()))
         .collect()
 }
 
@@ -71,35 +80,17 @@ pub(crate) struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     /// Makes the authority and the administrator's kubeconfig.
-    pub(crate) fn new(
-        layout: &'a Layout,
-        binaries: &'a Binaries,
-        network: &'a Network,
-    ) -> Result<Self> {
-        let setup = Self {
-            layout,
-            binaries,
-            network,
-            authority: Authority::new()?,
-            authority_file: layout.pki("ca.crt"),
-        };
+    pub(crate) fn new(layout: &'a Layout, binaries: &'a Binaries, network: &'a Network) -> Result<Self> {
+        let setup =
+            Self { layout, binaries, network, authority: Authority::new()?, authority_file: layout.pki("ca.crt") };
         write_file(&setup.authority_file, &setup.authority.certificate())?;
         write_secret(&layout.pki("ca.key"), &setup.authority.key())?;
-        setup.kubeconfig(
-            layout.kubeconfig(),
-            "kubernetes-admin",
-            Some("system:masters"),
-        )?;
+        setup.kubeconfig(layout.kubeconfig(), "kubernetes-admin", Some("system:masters"))?;
         Ok(setup)
     }
 
     /// Writes a kubeconfig for a user and returns its path.
-    pub(crate) fn kubeconfig(
-        &self,
-        path: PathBuf,
-        user: &str,
-        group: Option<&str>,
-    ) -> Result<PathBuf> {
+    pub(crate) fn kubeconfig(&self, path: PathBuf, user: &str, group: Option<&str>) -> Result<PathBuf> {
         let identity = self.authority.client(user, group)?;
         let server = self.network.server();
         let text = kubeconfig::render(&server, &self.authority.certificate(), user, &identity)?;
@@ -116,16 +107,8 @@ impl<'a> Setup<'a> {
 /// Starts etcd and the API server, which is not ready yet when this returns.
 pub(crate) fn start_api(setup: &Setup, state: &mut State) -> Result<()> {
     let ports = free_ports(2)?;
-    state.launch(
-        setup.layout,
-        Component::Etcd,
-        etcd(setup, ports[0], ports[1]),
-    )?;
-    state.launch(
-        setup.layout,
-        Component::KubeApiserver,
-        api_server(setup, ports[0])?,
-    )
+    state.launch(setup.layout, Component::Etcd, etcd(setup, ports[0], ports[1]))?;
+    state.launch(setup.layout, Component::KubeApiserver, api_server(setup, ports[0])?)
 }
 
 /// Starts the controllers and the scheduler, which end at once when the API server is not ready to let them in.
@@ -170,10 +153,7 @@ fn api_server(setup: &Setup, etcd: u16) -> Result<Launch> {
         "kubernetes.default.svc",
         "kubernetes.default.svc.cluster.local",
     ];
-    let serving = setup
-        .authority
-        .server("kube-apiserver", &names)?
-        .write(layout, "kube-apiserver")?;
+    let serving = setup.authority.server("kube-apiserver", &names)?.write(layout, "kube-apiserver")?;
     let kubelet_client = setup
         .authority
         .client("kube-apiserver-kubelet-client", Some("system:masters"))?
@@ -183,9 +163,7 @@ fn api_server(setup: &Setup, etcd: u16) -> Result<Launch> {
     let front_authority_file = layout.pki("front-proxy-ca.crt");
     write_file(&front_authority_file, &front_authority.certificate())?;
     let front_user = "front-proxy-client";
-    let front_proxy = front_authority
-        .client(front_user, None)?
-        .write(layout, front_user)?;
+    let front_proxy = front_authority.client(front_user, None)?.write(layout, front_user)?;
     let (private, public) = write_token_keys(layout)?;
     let audit_policy = layout.config("audit-policy.json");
     write_file(&audit_policy, &audit_policy_text())?;
@@ -196,15 +174,13 @@ fn api_server(setup: &Setup, etcd: u16) -> Result<Launch> {
         flag("etcd-servers", format!("http://127.0.0.1:{etcd}")),
         flag("bind-address", &address),
         flag("secure-port", network.port),
+        flag("advertise-address", &address),
         flag("service-cluster-ip-range", &network.service_range),
         flag("authorization-mode", "Node,RBAC"),
         flag("enable-admission-plugins", "NodeRestriction"),
         flag("authentication-config", authentication.display()),
         flag("client-ca-file", setup.authority_file.display()),
-        flag(
-            "requestheader-client-ca-file",
-            front_authority_file.display(),
-        ),
+        flag("requestheader-client-ca-file", front_authority_file.display()),
         flag("requestheader-allowed-names", front_user),
         flag("requestheader-username-headers", "X-Remote-User"),
         flag("requestheader-group-headers", "X-Remote-Group"),
@@ -216,14 +192,8 @@ fn api_server(setup: &Setup, etcd: u16) -> Result<Launch> {
         flag("service-account-key-file", public.display()),
         flag("allow-privileged", true),
         flag("kubelet-preferred-address-types", "InternalIP"),
-        flag(
-            "kubelet-certificate-authority",
-            setup.authority_file.display(),
-        ),
-        flag(
-            "kubelet-client-certificate",
-            kubelet_client.certificate.display(),
-        ),
+        flag("kubelet-certificate-authority", setup.authority_file.display()),
+        flag("kubelet-client-certificate", kubelet_client.certificate.display()),
         flag("kubelet-client-key", kubelet_client.key.display()),
         flag("audit-policy-file", audit_policy.display()),
         flag("audit-log-path", layout.audit_log().display()),
@@ -232,9 +202,7 @@ fn api_server(setup: &Setup, etcd: u16) -> Result<Launch> {
         flag("profiling", false),
     ];
     args.extend(serving_flags(&serving));
-    if network.publish {
-        args.push(flag("advertise-address", &address));
-    } else {
+    if !network.publish {
         args.push(flag("endpoint-reconciler-type", "none"));
     }
     Ok(setup.launch(Component::KubeApiserver, args))
@@ -275,25 +243,15 @@ fn audit_policy_text() -> String {
 fn controller_manager(setup: &Setup, port: u16) -> Result<Launch> {
     let layout = setup.layout;
     let user = "system:kube-controller-manager";
-    let kubeconfig = setup.kubeconfig(
-        layout.config("kube-controller-manager.kubeconfig"),
-        user,
-        None,
-    )?;
+    let kubeconfig = setup.kubeconfig(layout.config("kube-controller-manager.kubeconfig"), user, None)?;
     let mut args = client_flags(&kubeconfig, port);
     args.extend([
         flag("root-ca-file", setup.authority_file.display()),
         flag("cluster-signing-cert-file", setup.authority_file.display()),
         flag("cluster-signing-key-file", layout.pki("ca.key").display()),
-        flag(
-            "service-account-private-key-file",
-            layout.pki("service-account.key").display(),
-        ),
+        flag("service-account-private-key-file", layout.pki("service-account.key").display()),
         flag("service-cluster-ip-range", &setup.network.service_range),
-        flag(
-            "flex-volume-plugin-dir",
-            layout.data("volume-plugins").display(),
-        ),
+        flag("flex-volume-plugin-dir", layout.data("volume-plugins").display()),
         // Each controller is a user of its own in the audit log.
         flag("use-service-account-credentials", true),
         // A lost node is noticed in seconds, not in the usual minute.
@@ -326,10 +284,7 @@ fn client_flags(kubeconfig: &std::path::Path, port: u16) -> Vec<String> {
 }
 
 fn serving_flags(files: &IdentityFiles) -> [String; 2] {
-    [
-        flag("tls-cert-file", files.certificate.display()),
-        flag("tls-private-key-file", files.key.display()),
-    ]
+    [flag("tls-cert-file", files.certificate.display()), flag("tls-private-key-file", files.key.display())]
 }
 
 /// `--NAME=VALUE`.
@@ -357,10 +312,7 @@ mod tests {
         // What is left out is left out for a reason that does not touch the counted groups.
         for rule in &rules[..rules.len() - 1] {
             assert_eq!(rule["level"], "None");
-            assert!(
-                rule.as_object().unwrap().len() >= 2,
-                "{rule} would leave out everything"
-            );
+            assert!(rule.as_object().unwrap().len() >= 2, "{rule} would leave out everything");
         }
     }
 }

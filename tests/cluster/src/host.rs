@@ -21,13 +21,8 @@ pub(crate) const NFT_TABLE: &str = "kube-proxy";
 const CNI_FOLDERS: [&str; 3] = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];
 
 /// Programs a real node calls, and the Debian packages they are in.
-const NEEDED: [(&str, &str); 5] = [
-    ("runc", "runc"),
-    ("ip", "iproute2"),
-    ("nft", "nftables"),
-    ("conntrack", "conntrack"),
-    ("mount", "mount"),
-];
+const NEEDED: [(&str, &str); 5] =
+    [("runc", "runc"), ("ip", "iproute2"), ("nft", "nftables"), ("conntrack", "conntrack"), ("mount", "mount")];
 const CNI_PACKAGE: &str = "containernetworking-plugins";
 
 /// A machine that can run a real node.
@@ -50,35 +45,23 @@ impl Host {
         ensure!(
             rustix::process::geteuid().is_root(),
             "a real node needs root{}: run as root, or use --node none",
-            if missing.is_empty() {
-                String::new()
-            } else {
-                format!(", and {names} installed")
-            }
+            if missing.is_empty() { String::new() } else { format!(", and {names} installed") }
         );
         if !missing.is_empty() {
             install(&missing)?;
             missing = self::missing();
-            ensure!(
-                missing.is_empty(),
-                "{} was installed and still is not found",
-                missing.join(" and ")
-            );
+            ensure!(missing.is_empty(), "{} was installed and still is not found", missing.join(" and "));
         }
         Ok(Self {
             runc: find("runc").context("runc is not on the search path")?,
-            cni: cni()
-                .context("the CNI plugins bridge and host-local are not installed")?,
+            cni: cni().context("the CNI plugins bridge and host-local are not installed")?,
         })
     }
 }
 
 fn missing() -> Vec<&'static str> {
-    let mut missing: Vec<_> = NEEDED
-        .iter()
-        .filter(|(program, _)| find(program).is_none())
-        .map(|(_, package)| *package)
-        .collect();
+    let mut missing: Vec<_> =
+        NEEDED.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
     if cni().is_none() {
         missing.push(CNI_PACKAGE);
     }
@@ -87,10 +70,7 @@ fn missing() -> Vec<&'static str> {
 
 fn install(packages: &[&str]) -> Result<()> {
     let names = packages.join(" and ");
-    ensure!(
-        find("apt-get").is_some(),
-        "a real node needs {names}: install it, or use --node none"
-    );
+    ensure!(find("apt-get").is_some(), "a real node needs {names}: install it, or use --node none");
     progress(&format!("installing {names} with apt-get"));
     let apt = |args: &[&str]| -> Result<()> {
         let output = Command::new("apt-get")
@@ -104,9 +84,7 @@ fn install(packages: &[&str]) -> Result<()> {
             output.status.success(),
             "apt-get {} failed ({}): install {names} yourself, or use --node none",
             args[0],
-            String::from_utf8_lossy(&output.stderr)
-                .trim()
-                .replace('\n', "; ")
+            String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")
         );
         Ok(())
     };
@@ -117,18 +95,14 @@ fn install(packages: &[&str]) -> Result<()> {
 }
 
 fn find(program: &str) -> Option<PathBuf> {
-    search_path()
-        .split(':')
-        .map(|folder| Path::new(folder).join(program))
-        .find(|path| path.is_file())
+    search_path().split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.is_file())
 }
 
 fn cni() -> Option<PathBuf> {
-    CNI_FOLDERS.iter().map(PathBuf::from).find(|folder| {
-        ["bridge", "host-local"]
-            .iter()
-            .all(|plugin| folder.join(plugin).is_file())
-    })
+    CNI_FOLDERS
+        .iter()
+        .map(PathBuf::from)
+        .find(|folder| ["bridge", "host-local"].iter().all(|plugin| folder.join(plugin).is_file()))
 }
 
 /// Runs a program of the machine's and returns what it wrote.
@@ -150,15 +124,13 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Result<String> {
 
 /// Whether the machine forwards IPv4 packets.
 pub(crate) fn forwarding() -> Result<bool> {
-    let text =
-        fs::read_to_string(FORWARDING).with_context(|| format!("cannot read {FORWARDING}"))?;
+    let text = fs::read_to_string(FORWARDING).with_context(|| format!("cannot read {FORWARDING}"))?;
     Ok(text.trim() == "1")
 }
 
 /// Makes the machine forward IPv4 packets or not.
 pub(crate) fn set_forwarding(on: bool) -> Result<()> {
-    fs::write(FORWARDING, if on { "1" } else { "0" })
-        .with_context(|| format!("cannot write {FORWARDING}"))
+    fs::write(FORWARDING, if on { "1" } else { "0" }).with_context(|| format!("cannot write {FORWARDING}"))
 }
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -202,10 +174,7 @@ impl Owner {
                  delete the table (nft delete table {family} {NFT_TABLE}) if it is not, or use --node none"
             );
         }
-        let owner = Self {
-            cluster: layout.root().to_path_buf(),
-            forwarding_before: forwarding()?,
-        };
+        let owner = Self { cluster: layout.root().to_path_buf(), forwarding_before: forwarding()? };
         let text = serde_json::to_string(&owner).context("cannot write the claim as JSON")?;
         fs::create_dir_all(RUN_DIR)
             .and_then(|()| fs::write(owner_file(), text))
@@ -217,10 +186,7 @@ impl Owner {
         if self.cluster == layout.root() {
             return Ok(());
         }
-        let alive = State::load(&Layout::new(&self.cluster)?)
-            .ok()
-            .flatten()
-            .is_some_and(|state| state.is_alive());
+        let alive = State::load(&Layout::new(&self.cluster)?).ok().flatten().is_some_and(|state| state.is_alive());
         if alive {
             let checkout = self.cluster.ancestors().nth(2).unwrap_or(&self.cluster);
             bail!(
@@ -244,10 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let theirs = Layout::new(folder.path().join("theirs/target/cluster")).unwrap();
         let ours = Layout::new(folder.path().join("ours/target/cluster")).unwrap();
-        let owner = Owner {
-            cluster: theirs.root().into(),
-            forwarding_before: false,
-        };
+        let owner = Owner { cluster: theirs.root().into(), forwarding_before: false };
         owner.check_free_for(&ours).unwrap();
         theirs.create().unwrap();
         let mut state = State::new("https://127.0.0.1:1".into(), true);
@@ -256,10 +219,7 @@ mod tests {
         owner.check_free_for(&theirs).unwrap();
         let error = owner.check_free_for(&ours).unwrap_err().to_string();
         let checkout = folder.path().join("theirs");
-        assert!(
-            error.contains(&format!("that of {}:", checkout.display())),
-            "{error}"
-        );
+        assert!(error.contains(&format!("that of {}:", checkout.display())), "{error}");
         kill_all(&[state.components[&Component::Etcd].process.unwrap()]).unwrap();
         owner.check_free_for(&ours).unwrap();
     }

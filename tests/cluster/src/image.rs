@@ -16,15 +16,9 @@ const USER: &str = "65532:65532";
 /// Writes an OCI image archive that holds the program at `/NAME`, and is imported under the image name given.
 ///
 /// Without `entrypoint` the program itself is what a container runs.
-pub(crate) fn write_archive(
-    image: &str,
-    program: &Path,
-    entrypoint: &[String],
-    archive: impl Write,
-) -> Result<()> {
+pub(crate) fn write_archive(image: &str, program: &Path, entrypoint: &[String], archive: impl Write) -> Result<()> {
     check_name(image)?;
-    let content =
-        fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let content = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
     let architecture = static_architecture(&content).with_context(|| {
         format!(
             "{} cannot be an image: build it for Linux as a static program \
@@ -37,11 +31,7 @@ pub(crate) fn write_archive(
         .and_then(|name| name.to_str())
         .with_context(|| format!("{} has no usable file name", program.display()))?;
     let own_entrypoint = [format!("/{file}")];
-    let entrypoint = if entrypoint.is_empty() {
-        &own_entrypoint
-    } else {
-        entrypoint
-    };
+    let entrypoint = if entrypoint.is_empty() { &own_entrypoint } else { entrypoint };
 
     let mut layer = tar::Builder::new(Vec::new());
     append(&mut layer, file, 0o755, &content)?;
@@ -70,25 +60,10 @@ pub(crate) fn write_archive(
     });
 
     let mut archive = tar::Builder::new(archive);
-    append(
-        &mut archive,
-        "oci-layout",
-        0o644,
-        br#"{"imageLayoutVersion":"1.0.0"}"#,
-    )?;
-    append(
-        &mut archive,
-        "index.json",
-        0o644,
-        index.to_string().as_bytes(),
-    )?;
+    append(&mut archive, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    append(&mut archive, "index.json", 0o644, index.to_string().as_bytes())?;
     for blob in [&layer, &config, &manifest] {
-        append(
-            &mut archive,
-            &format!("blobs/sha256/{}", hash(blob)),
-            0o644,
-            blob,
-        )?;
+        append(&mut archive, &format!("blobs/sha256/{}", hash(blob)), 0o644, blob)?;
     }
     archive.finish().context("cannot finish the image archive")
 }
@@ -97,9 +72,7 @@ pub(crate) fn write_archive(
 fn check_name(image: &str) -> Result<()> {
     let complete = image.split_once('/').is_some_and(|(domain, path)| {
         (domain.contains('.') || domain.contains(':') || domain == "localhost")
-            && path
-                .split_once(':')
-                .is_some_and(|(name, tag)| !name.is_empty() && !tag.is_empty())
+            && path.split_once(':').is_some_and(|(name, tag)| !name.is_empty() && !tag.is_empty())
     });
     ensure!(
         complete,
@@ -110,18 +83,10 @@ fn check_name(image: &str) -> Result<()> {
 
 /// The architecture of a static Linux program, in OCI's words.
 fn static_architecture(program: &[u8]) -> Result<&'static str> {
-    let header = FileHeader64::<object::Endianness>::parse(program)
-        .context("it is not a 64-bit ELF program")?;
+    let header = FileHeader64::<object::Endianness>::parse(program).context("it is not a 64-bit ELF program")?;
     let endian = header.endian().context("its byte order is unknown")?;
-    let segments = header
-        .program_headers(endian, program)
-        .context("its program headers are broken")?;
-    ensure!(
-        segments
-            .iter()
-            .all(|segment| segment.p_type(endian) != PT_INTERP),
-        "it needs a dynamic linker"
-    );
+    let segments = header.program_headers(endian, program).context("its program headers are broken")?;
+    ensure!(segments.iter().all(|segment| segment.p_type(endian) != PT_INTERP), "it needs a dynamic linker");
     match header.e_machine(endian) {
         object::elf::EM_X86_64 => Ok("amd64"),
         object::elf::EM_AARCH64 => Ok("arm64"),
@@ -129,19 +94,12 @@ fn static_architecture(program: &[u8]) -> Result<&'static str> {
     }
 }
 
-fn append(
-    archive: &mut tar::Builder<impl Write>,
-    path: &str,
-    mode: u32,
-    content: &[u8],
-) -> Result<()> {
+fn append(archive: &mut tar::Builder<impl Write>, path: &str, mode: u32, content: &[u8]) -> Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_mode(mode);
     header.set_size(content.len() as u64);
     header.set_mtime(0);
-    archive
-        .append_data(&mut header, path, content)
-        .with_context(|| format!("cannot write {path} to an archive"))
+    archive.append_data(&mut header, path, content).with_context(|| format!("cannot write {path} to an archive"))
 }
 
 fn descriptor(media_type: &str, content: &[u8]) -> Value {
@@ -210,11 +168,7 @@ mod tests {
 
         let files = read_archive(&archive);
         let blob = |descriptor: &Value| {
-            let digest = descriptor["digest"]
-                .as_str()
-                .unwrap()
-                .strip_prefix("sha256:")
-                .unwrap();
+            let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
             let content = &files[&format!("blobs/sha256/{digest}")];
             assert_eq!(hash(content), digest);
             assert_eq!(descriptor["size"], content.len());
@@ -222,18 +176,12 @@ mod tests {
         };
         let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
         let entry = &index["manifests"][0];
-        assert_eq!(
-            entry["annotations"]["io.containerd.image.name"],
-            "leadergroup.test/tool:dev"
-        );
+        assert_eq!(entry["annotations"]["io.containerd.image.name"], "leadergroup.test/tool:dev");
         let manifest: Value = serde_json::from_slice(blob(entry)).unwrap();
         let config: Value = serde_json::from_slice(blob(&manifest["config"])).unwrap();
         assert_eq!(config["config"]["Entrypoint"], json!(["/tool"]));
         assert_eq!(config["config"]["User"], "65532:65532");
-        assert_eq!(
-            config["rootfs"]["diff_ids"][0],
-            manifest["layers"][0]["digest"]
-        );
+        assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
         let layer = read_archive(blob(&manifest["layers"][0]));
         assert_eq!(layer["tool"], program(1));
     }
@@ -241,9 +189,7 @@ mod tests {
     #[test]
     fn only_a_static_program_becomes_an_image() {
         assert_eq!(static_architecture(&program(1)).unwrap(), "amd64");
-        let error = static_architecture(&program(PT_INTERP.0))
-            .unwrap_err()
-            .to_string();
+        let error = static_architecture(&program(PT_INTERP.0)).unwrap_err().to_string();
         assert!(error.contains("dynamic linker"), "{error}");
         assert!(static_architecture(b"#!/bin/sh\n").is_err());
     }
@@ -252,12 +198,7 @@ mod tests {
     fn an_image_name_is_complete() {
         check_name("leadergroup.test/a/b:dev").unwrap();
         check_name("localhost:5000/a:1").unwrap();
-        for name in [
-            "operator:dev",
-            "library/operator:dev",
-            "leadergroup.test/operator",
-            "leadergroup.test/:x",
-        ] {
+        for name in ["operator:dev", "library/operator:dev", "leadergroup.test/operator", "leadergroup.test/:x"] {
             assert!(check_name(name).is_err(), "{name}");
         }
     }

@@ -11,12 +11,7 @@ use crate::certs::Identity;
 use crate::process::search_path;
 
 /// A kubeconfig with everything it needs inside, so that it can be copied elsewhere.
-pub(crate) fn render(
-    server: &str,
-    authority: &str,
-    user: &str,
-    identity: &Identity,
-) -> Result<String> {
+pub(crate) fn render(server: &str, authority: &str, user: &str, identity: &Identity) -> Result<String> {
     let name = "leadergroup";
     let config = json!({
         "apiVersion": "v1",
@@ -52,19 +47,13 @@ impl Kubectl {
     pub(crate) fn run(&self, args: &[&str], input: &str) -> Result<String> {
         let what = || format!("kubectl {}", args.join(" "));
         let output = self.output(args, input).with_context(what)?;
-        ensure!(
-            output.status.success(),
-            "{} failed: {}",
-            what(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        ensure!(output.status.success(), "{} failed: {}", what(), String::from_utf8_lossy(&output.stderr).trim());
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Whether the API server says that it is ready.
     pub(crate) fn api_is_ready(&self) -> bool {
-        self.output(&["get", "--raw=/readyz", "--request-timeout=2s"], "")
-            .is_ok_and(|output| output.status.success())
+        self.output(&["get", "--raw=/readyz", "--request-timeout=2s"], "").is_ok_and(|output| output.status.success())
     }
 
     fn output(&self, args: &[&str], input: &str) -> Result<Output> {
@@ -87,9 +76,7 @@ impl Kubectl {
             // kubectl may end without reading everything; its own message says why.
             let _ = stdin.write_all(input.as_bytes());
         }
-        child
-            .wait_with_output()
-            .context("cannot read kubectl's output")
+        child.wait_with_output().context("cannot read kubectl's output")
     }
 }
 
@@ -99,16 +86,10 @@ mod tests {
 
     #[test]
     fn a_kubeconfig_holds_the_identity() {
-        let identity = Identity {
-            certificate: "certificate".into(),
-            key: "key".into(),
-        };
+        let identity = Identity { certificate: "certificate".into(), key: "key".into() };
         let text = render("https://127.0.0.1:6443", "authority", "admin", &identity).unwrap();
         let read: serde_json::Value = serde_yaml_ng::from_str(&text).unwrap();
-        assert_eq!(
-            read["clusters"][0]["cluster"]["server"],
-            "https://127.0.0.1:6443"
-        );
+        assert_eq!(read["clusters"][0]["cluster"]["server"], "https://127.0.0.1:6443");
         assert_eq!(read["users"][0]["user"]["client-key-data"], "a2V5");
         assert_eq!(read["contexts"][0]["name"], read["current-context"]);
     }

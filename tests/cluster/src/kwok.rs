@@ -19,11 +19,7 @@ pub(crate) fn prepare(setup: &Setup) -> Result<Launch> {
     let layout = setup.layout;
     let stages = layout.config("kwok-stages.yaml");
     write_file(&stages, STAGES)?;
-    let kubeconfig = setup.kubeconfig(
-        layout.config("kwok.kubeconfig"),
-        "kwok",
-        Some("system:masters"),
-    )?;
+    let kubeconfig = setup.kubeconfig(layout.config("kwok.kubeconfig"), "kwok", Some("system:masters"))?;
     let args = vec![
         flag("config", stages.display()),
         flag("kubeconfig", kubeconfig.display()),
@@ -38,36 +34,17 @@ pub(crate) fn prepare(setup: &Setup) -> Result<Launch> {
 }
 
 /// Starts the simulator and makes sure that there are nodes `kwok-0` to `kwok-(COUNT-1)`.
-pub(crate) fn add_nodes(
-    layout: &Layout,
-    state: &mut State,
-    kubectl: &Kubectl,
-    count: u32,
-) -> Result<()> {
+pub(crate) fn add_nodes(layout: &Layout, state: &mut State, kubectl: &Kubectl, count: u32) -> Result<()> {
     state.start(layout, Component::Kwok)?;
     let present = kubectl.run(&["get", "nodes", "-l", "type=kwok", "-o", "name"], "")?;
     let missing: Vec<String> = (0..count)
         .map(|number| format!("kwok-{number}"))
-        .filter(|name| {
-            !present
-                .lines()
-                .any(|line| line.strip_prefix("node/") == Some(name))
-        })
+        .filter(|name| !present.lines().any(|line| line.strip_prefix("node/") == Some(name)))
         .collect();
     if !missing.is_empty() {
         kubectl.run(&["create", "-f", "-"], &nodes(&missing, state.real_node))?;
     }
-    kubectl.run(
-        &[
-            "wait",
-            "--for=condition=Ready",
-            "node",
-            "-l",
-            "type=kwok",
-            "--timeout=120s",
-        ],
-        "",
-    )?;
+    kubectl.run(&["wait", "--for=condition=Ready", "node", "-l", "type=kwok", "--timeout=120s"], "")?;
     Ok(())
 }
 
@@ -105,14 +82,9 @@ mod tests {
 
     #[test]
     fn simulated_nodes_are_tainted_beside_a_real_one_only() {
-        let list: Value =
-            serde_json::from_str(&nodes(&["kwok-0".to_owned(), "kwok-1".to_owned()], true))
-                .unwrap();
+        let list: Value = serde_json::from_str(&nodes(&["kwok-0".to_owned(), "kwok-1".to_owned()], true)).unwrap();
         assert_eq!(list["items"][1]["metadata"]["name"], "kwok-1");
-        assert_eq!(
-            list["items"][0]["spec"]["taints"][0]["effect"],
-            "NoSchedule"
-        );
+        assert_eq!(list["items"][0]["spec"]["taints"][0]["effect"], "NoSchedule");
         let list: Value = serde_json::from_str(&nodes(&["kwok-0".to_owned()], false)).unwrap();
         assert_eq!(list["items"][0]["spec"]["taints"], json!([]));
     }
@@ -122,16 +94,10 @@ mod tests {
         let stages: Vec<Value> = serde_yaml_ng::Deserializer::from_str(STAGES)
             .map(|document| Value::deserialize(document).unwrap())
             .collect();
-        let removing: Vec<_> = stages
-            .iter()
-            .filter(|stage| stage["spec"]["next"]["delete"] == true)
-            .collect();
+        let removing: Vec<_> = stages.iter().filter(|stage| stage["spec"]["next"]["delete"] == true).collect();
         assert_eq!(removing.len(), 1);
-        let conditions = removing[0]["spec"]["selector"]["matchExpressions"]
-            .as_array()
-            .unwrap();
-        let phases =
-            json!({"key": ".status.phase", "operator": "In", "values": ["Succeeded", "Failed"]});
+        let conditions = removing[0]["spec"]["selector"]["matchExpressions"].as_array().unwrap();
+        let phases = json!({"key": ".status.phase", "operator": "In", "values": ["Succeeded", "Failed"]});
         assert!(conditions.contains(&phases), "{conditions:?}");
     }
 }

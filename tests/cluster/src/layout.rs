@@ -22,8 +22,8 @@ impl Layout {
     /// Fails when `root` cannot be made absolute.
     pub fn new(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
-        let root = std::path::absolute(root)
-            .with_context(|| format!("cannot make {} an absolute path", root.display()))?;
+        let root =
+            std::path::absolute(root).with_context(|| format!("cannot make {} an absolute path", root.display()))?;
         Ok(Self { root })
     }
 
@@ -83,8 +83,7 @@ impl Layout {
     /// Makes the folders a new cluster writes to.
     pub(crate) fn create(&self) -> Result<()> {
         for folder in [self.pki(""), self.config(""), self.data(""), self.logs()] {
-            std::fs::create_dir_all(&folder)
-                .with_context(|| format!("cannot create {}", folder.display()))?;
+            std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         Ok(())
     }
@@ -93,29 +92,20 @@ impl Layout {
 /// The root of the checkout: the nearest folder with `tests/cluster/binaries` above the running package, the current
 /// folder or this program.
 pub fn workspace_root() -> Result<PathBuf> {
-    let starts = [
-        env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from),
-        env::current_dir().ok(),
-        env::current_exe().ok(),
-    ];
+    let starts =
+        [env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from), env::current_dir().ok(), env::current_exe().ok()];
     for start in starts.into_iter().flatten() {
         if let Some(root) = checkout_above(&start) {
             return Ok(root);
         }
     }
-    bail!(
-        "no LeaderGroup checkout found above the current folder: change into the checkout and try again"
-    )
+    bail!("no LeaderGroup checkout found above the current folder: change into the checkout and try again")
 }
 
 fn checkout_above(start: &Path) -> Option<PathBuf> {
     start
         .ancestors()
-        .find(|folder| {
-            folder
-                .join("tests/cluster/binaries/kubernetes/go.mod")
-                .is_file()
-        })
+        .find(|folder| folder.join("tests/cluster/binaries/kubernetes/go.mod").is_file())
         .map(Path::to_path_buf)
 }
 

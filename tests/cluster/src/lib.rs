@@ -45,9 +45,7 @@ pub struct Options {
 
 impl Options {
     fn layout(&self) -> anyhow::Result<Layout> {
-        self.state_dir
-            .as_ref()
-            .map_or_else(Layout::of_checkout, Layout::new)
+        self.state_dir.as_ref().map_or_else(Layout::of_checkout, Layout::new)
     }
 }
 

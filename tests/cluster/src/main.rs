@@ -85,29 +85,16 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<()> {
     let state_dir = arguments.state_dir;
-    let layout = || {
-        state_dir
-            .as_ref()
-            .map_or_else(Layout::of_checkout, Layout::new)
-    };
-    let running =
-        || Cluster::at(layout()?)?.context("no cluster runs: start one with `cluster up`");
+    let layout = || state_dir.as_ref().map_or_else(Layout::of_checkout, Layout::new);
+    let running = || Cluster::at(layout()?)?.context("no cluster runs: start one with `cluster up`");
     match arguments.command {
         Command::Up { node, kwok_nodes } => {
-            Cluster::up(&Options {
-                node,
-                kwok_nodes,
-                state_dir: state_dir.clone(),
-            })?;
+            Cluster::up(&Options { node, kwok_nodes, state_dir: state_dir.clone() })?;
         }
         Command::Down => Cluster::down_at(&layout()?)?,
         Command::Status => print!("{}", running()?.status()?),
         Command::Binaries => println!("{}", leadergroup_cluster::binaries()?.display()),
-        Command::Load {
-            name,
-            program,
-            entrypoint,
-        } => running()?.load_image_with(&name, &program, &entrypoint)?,
+        Command::Load { name, program, entrypoint } => running()?.load_image_with(&name, &program, &entrypoint)?,
         Command::Candidate => {
             running()?.load_candidate()?;
             println!("{CANDIDATE_IMAGE}");

@@ -69,26 +69,15 @@ pub(crate) fn socket() -> PathBuf {
 pub(crate) fn start_runtime(setup: &Setup, host: &Host, state: &mut State) -> Result<()> {
     let layout = setup.layout;
     let networks = layout.config("cni");
-    fs::create_dir_all(&networks)
-        .with_context(|| format!("cannot create {}", networks.display()))?;
+    fs::create_dir_all(&networks).with_context(|| format!("cannot create {}", networks.display()))?;
     write_file(&networks.join("10-leadergroup.conflist"), &cni_text())?;
     let config = layout.config("containerd.toml");
-    write_file(
-        &config,
-        &containerd_text(layout, host, &networks, may_change_oom_score()),
-    )?;
+    write_file(&config, &containerd_text(layout, host, &networks, may_change_oom_score()))?;
     // containerd finds its shim on the search path.
     let shim = setup.binaries.path("containerd-shim-runc-v2");
-    let shim_folder = shim
-        .parent()
-        .unwrap_or(Path::new("/"))
-        .display()
-        .to_string();
+    let shim_folder = shim.parent().unwrap_or(Path::new("/")).display().to_string();
     let launch = setup
-        .launch(
-            Component::Containerd,
-            vec![flag("config", config.display())],
-        )
+        .launch(Component::Containerd, vec![flag("config", config.display())])
         .env("PATH", format!("{shim_folder}:{}", search_path()));
     state.launch(layout, Component::Containerd, launch)
 }
@@ -101,16 +90,10 @@ pub(crate) fn start_agents(setup: &Setup, state: &mut State) -> Result<()> {
         unreachable!("three ports were asked for");
     };
     create_cgroups()?;
-    let kubeconfig = setup.kubeconfig(
-        layout.config("kubelet.kubeconfig"),
-        &format!("system:node:{NODE}"),
-        Some("system:nodes"),
-    )?;
+    let kubeconfig =
+        setup.kubeconfig(layout.config("kubelet.kubeconfig"), &format!("system:node:{NODE}"), Some("system:nodes"))?;
     let address = ADDRESS.to_string();
-    setup
-        .authority
-        .server(NODE, &[NODE, &address])?
-        .write(layout, "kubelet")?;
+    setup.authority.server(NODE, &[NODE, &address])?.write(layout, "kubelet")?;
     // Pods get their name resolution from this file: they shall ask nobody outside.
     write_file(&layout.config("resolv.conf"), "options ndots:1\n")?;
     let config = layout.config("kubelet.json");
@@ -122,25 +105,14 @@ pub(crate) fn start_agents(setup: &Setup, state: &mut State) -> Result<()> {
         flag("hostname-override", NODE),
         flag("node-ip", &address),
     ];
-    state.launch(
-        layout,
-        Component::Kubelet,
-        setup.launch(Component::Kubelet, args),
-    )?;
+    state.launch(layout, Component::Kubelet, setup.launch(Component::Kubelet, args))?;
 
     let path = layout.config("kube-proxy.kubeconfig");
     let kubeconfig = setup.kubeconfig(path, "system:kube-proxy", None)?;
     let config = layout.config("kube-proxy.json");
-    write_file(
-        &config,
-        &proxy_text(&kubeconfig, proxy_health, proxy_metrics),
-    )?;
+    write_file(&config, &proxy_text(&kubeconfig, proxy_health, proxy_metrics))?;
     let args = vec![flag("config", config.display())];
-    state.launch(
-        layout,
-        Component::KubeProxy,
-        setup.launch(Component::KubeProxy, args),
-    )
+    state.launch(layout, Component::KubeProxy, setup.launch(Component::KubeProxy, args))
 }
 
 fn cni_text() -> String {
@@ -171,12 +143,7 @@ fn may_change_oom_score() -> bool {
         .is_ok_and(|status| status.capeff & CAP_SYS_RESOURCE != 0)
 }
 
-fn containerd_text(
-    layout: &Layout,
-    host: &Host,
-    networks: &Path,
-    may_change_oom_score: bool,
-) -> String {
+fn containerd_text(layout: &Layout, host: &Host, networks: &Path, may_change_oom_score: bool) -> String {
     let run = Path::new(RUN_DIR);
     let mut text = format!(
         "version = 3\nroot = {}\nstate = {}\n",
@@ -192,31 +159,16 @@ fn containerd_text(
     };
     let runtime = "plugins.'io.containerd.cri.v1.runtime'";
     section("grpc", &[("address", toml(&socket()))]);
-    section(
-        "plugins.'io.containerd.internal.v1.opt'",
-        &[("path", toml(&layout.data("containerd-opt")))],
-    );
+    section("plugins.'io.containerd.internal.v1.opt'", &[("path", toml(&layout.data("containerd-opt")))]);
     // Nothing here survives a power failure anyhow.
-    section(
-        "plugins.'io.containerd.metadata.v1.bolt'",
-        &[("no_sync", "true".to_owned())],
-    );
-    section(
-        "plugins.'io.containerd.nri.v1.nri'",
-        &[("disable", "true".to_owned())],
-    );
-    section(
-        "plugins.'io.containerd.cri.v1.images'.pinned_images",
-        &[("sandbox", toml(Path::new(PAUSE_IMAGE)))],
-    );
+    section("plugins.'io.containerd.metadata.v1.bolt'", &[("no_sync", "true".to_owned())]);
+    section("plugins.'io.containerd.nri.v1.nri'", &[("disable", "true".to_owned())]);
+    section("plugins.'io.containerd.cri.v1.images'.pinned_images", &[("sandbox", toml(Path::new(PAUSE_IMAGE)))]);
     section(
         runtime,
         &[
             ("disable_apparmor", "true".to_owned()),
-            (
-                "restrict_oom_score_adj",
-                (!may_change_oom_score).to_string(),
-            ),
+            ("restrict_oom_score_adj", (!may_change_oom_score).to_string()),
             // They are found and unmounted with everything else in the run folder.
             ("netns_mounts_under_state_dir", "true".to_owned()),
         ],
@@ -231,17 +183,10 @@ fn containerd_text(
         ],
     );
     let runc = format!("{runtime}.containerd.runtimes.runc");
-    section(
-        &runc,
-        &[("runtime_type", "'io.containerd.runc.v2'".to_owned())],
-    );
+    section(&runc, &[("runtime_type", "'io.containerd.runc.v2'".to_owned())]);
     section(
         &format!("{runc}.options"),
-        &[
-            ("BinaryName", toml(&host.runc)),
-            ("Root", toml(&run.join("runc"))),
-            ("SystemdCgroup", "false".to_owned()),
-        ],
+        &[("BinaryName", toml(&host.runc)), ("Root", toml(&run.join("runc"))), ("SystemdCgroup", "false".to_owned())],
     );
     text
 }
@@ -322,9 +267,7 @@ pub(crate) fn cgroup_folders() -> Vec<PathBuf> {
     let hierarchies = if unified {
         vec![top.to_path_buf()]
     } else {
-        fs::read_dir(top)
-            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-            .unwrap_or_default()
+        fs::read_dir(top).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
     };
     hierarchies
         .into_iter()
@@ -336,8 +279,7 @@ pub(crate) fn cgroup_folders() -> Vec<PathBuf> {
 
 fn create_cgroups() -> Result<()> {
     for folder in cgroup_folders() {
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create the cgroup {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create the cgroup {}", folder.display()))?;
     }
     Ok(())
 }
@@ -349,16 +291,10 @@ mod tests {
     #[test]
     fn the_runtime_is_configured_for_this_machine() {
         let layout = Layout::new("/checkout/target/cluster").unwrap();
-        let host = Host {
-            runc: "/usr/sbin/runc".into(),
-            cni: "/usr/lib/cni".into(),
-        };
+        let host = Host { runc: "/usr/sbin/runc".into(), cni: "/usr/lib/cni".into() };
         let text = containerd_text(&layout, &host, Path::new("/config/cni"), false);
         let (top, sections) = text.split_once("\n\n").unwrap();
-        assert!(
-            top.contains("state = \"/run/leadergroup-cluster/containerd\""),
-            "{top}"
-        );
+        assert!(top.contains("state = \"/run/leadergroup-cluster/containerd\""), "{top}");
         assert!(sections.starts_with("[grpc]\n"), "{sections}");
         for expected in [
             "restrict_oom_score_adj = true",
@@ -366,10 +302,7 @@ mod tests {
             "BinaryName = \"/usr/sbin/runc\"",
             "sandbox = \"leadergroup.test/pause:1\"",
         ] {
-            assert!(
-                sections.contains(expected),
-                "{expected} is not in {sections}"
-            );
+            assert!(sections.contains(expected), "{expected} is not in {sections}");
         }
     }
 
@@ -388,8 +321,7 @@ mod tests {
 
     #[test]
     fn the_node_reports_more_often_than_it_must() {
-        let config: serde_json::Value =
-            serde_json::from_str(&kubelet_text(&Layout::new("/x").unwrap(), 1)).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&kubelet_text(&Layout::new("/x").unwrap(), 1)).unwrap();
         assert_eq!(config["nodeStatusUpdateFrequency"], "4s");
         assert_eq!(config["cgroupRoot"], "/leadergroup-cluster");
     }

@@ -43,9 +43,7 @@ impl Launch {
     /// Starts the program in its own session, with its output appended to `log`, and does not wait for it.
     pub(crate) fn spawn(&self, log: &Path) -> Result<ProcessId> {
         let output = open_log(log)?;
-        let errors = output
-            .try_clone()
-            .with_context(|| format!("cannot share {}", log.display()))?;
+        let errors = output.try_clone().with_context(|| format!("cannot share {}", log.display()))?;
         // setsid replaces itself by the program, so the process keeps its number. A new session, not only a new process
         // group: a group that is orphaned while one of its processes is stopped (as fault tests do) gets SIGHUP.
         let mut child = Command::new("setsid")
@@ -58,15 +56,9 @@ impl Launch {
             .stdout(output)
             .stderr(errors)
             .spawn()
-            .with_context(|| {
-                format!(
-                    "cannot start {} with setsid (package util-linux)",
-                    self.program.display()
-                )
-            })?;
+            .with_context(|| format!("cannot start {} with setsid (package util-linux)", self.program.display()))?;
         let id = i32::try_from(child.id()).context("the process number is out of range")?;
-        let id = ProcessId::of(id)
-            .with_context(|| format!("{} ended at once", self.program.display()))?;
+        let id = ProcessId::of(id).with_context(|| format!("{} ended at once", self.program.display()))?;
         // A caller that lives on (a test program) must not collect zombies. The thread ends with its caller.
         thread::spawn(move || child.wait());
         Ok(id)
@@ -77,14 +69,7 @@ impl Launch {
 pub(crate) fn search_path() -> String {
     let own = std::env::var("PATH").unwrap_or_default();
     let mut folders: Vec<&str> = own.split(':').filter(|folder| !folder.is_empty()).collect();
-    for folder in [
-        "/usr/local/sbin",
-        "/usr/sbin",
-        "/sbin",
-        "/usr/local/bin",
-        "/usr/bin",
-        "/bin",
-    ] {
+    for folder in ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"] {
         if !folders.contains(&folder) {
             folders.push(folder);
         }
@@ -93,11 +78,7 @@ pub(crate) fn search_path() -> String {
 }
 
 fn open_log(log: &Path) -> Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .with_context(|| format!("cannot write {}", log.display()))
+    OpenOptions::new().create(true).append(true).open(log).with_context(|| format!("cannot write {}", log.display()))
 }
 
 /// A process, for all time: the kernel reuses the number but not the number with the start time.
@@ -112,11 +93,9 @@ impl ProcessId {
     /// The process that has the number now; none when there is none or only its remains.
     pub(crate) fn of(pid: i32) -> Option<Self> {
         let stat = Process::new(pid).ok()?.stat().ok()?;
-        let ended = matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead));
-        (!ended).then_some(Self {
-            pid,
-            start_time: stat.starttime,
-        })
+        // A killed program's first thread may end before the others, which keep its files and ports open.
+        let ended = matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead)) && stat.num_threads <= 1;
+        (!ended).then_some(Self { pid, start_time: stat.starttime })
     }
 
     pub(crate) fn is_alive(self) -> bool {
@@ -138,8 +117,7 @@ impl ProcessId {
         match pidfd_send_signal(&process, signal) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::SRCH) => Ok(false),
-            Err(error) => Err(io::Error::from(error))
-                .with_context(|| format!("cannot signal process {}", self.pid)),
+            Err(error) => Err(io::Error::from(error)).with_context(|| format!("cannot signal process {}", self.pid)),
         }
     }
 
@@ -192,10 +170,7 @@ pub(crate) fn marked(folder: &Path) -> Result<Vec<ProcessId>> {
         .filter(|process| process.pid.unsigned_abs() != own)
         // Other users' processes cannot be read, and are not ours.
         .filter(|process| {
-            process.environ().is_ok_and(|env| {
-                env.get(OsStr::new(MARK))
-                    .is_some_and(|value| value == folder)
-            })
+            process.environ().is_ok_and(|env| env.get(OsStr::new(MARK)).is_some_and(|value| value == folder))
         })
         .filter_map(|process| ProcessId::of(process.pid))
         .collect())
@@ -216,10 +191,7 @@ mod tests {
     fn a_reused_number_is_another_process() {
         let folder = tempfile::tempdir().unwrap();
         let process = sleeper(folder.path());
-        let earlier = ProcessId {
-            start_time: process.start_time - 1,
-            ..process
-        };
+        let earlier = ProcessId { start_time: process.start_time - 1, ..process };
         assert!(!earlier.is_alive());
         assert!(!earlier.signal(Signal::KILL).unwrap());
         assert!(process.is_alive());

@@ -44,12 +44,7 @@ impl Running {
 
 impl State {
     pub(crate) fn new(server: String, real_node: bool) -> Self {
-        Self {
-            real_node,
-            complete: false,
-            server,
-            components: BTreeMap::new(),
-        }
+        Self { real_node, complete: false, server, components: BTreeMap::new() }
     }
 
     /// Reads the state of the cluster kept in `layout`; none when there is no cluster.
@@ -63,10 +58,7 @@ impl State {
             }
         };
         let state = serde_json::from_str(&text).with_context(|| {
-            format!(
-                "{} is not a state file of this version: end the cluster with `cluster down`",
-                file.display()
-            )
+            format!("{} is not a state file of this version: end the cluster with `cluster down`", file.display())
         })?;
         Ok(Some(state))
     }
@@ -83,10 +75,8 @@ impl State {
 
     /// Starts a component the way it was started before, and records it.
     pub(crate) fn start(&mut self, layout: &Layout, component: Component) -> Result<()> {
-        let running = self
-            .components
-            .get_mut(&component)
-            .with_context(|| format!("this cluster has no {component}"))?;
+        let running =
+            self.components.get_mut(&component).with_context(|| format!("this cluster has no {component}"))?;
         if !running.is_alive() {
             running.process = Some(running.launch.spawn(&layout.log(component))?);
             self.save(layout)?;
@@ -95,29 +85,14 @@ impl State {
     }
 
     /// Adds a component and starts it.
-    pub(crate) fn launch(
-        &mut self,
-        layout: &Layout,
-        component: Component,
-        launch: Launch,
-    ) -> Result<()> {
-        self.components.insert(
-            component,
-            Running {
-                launch,
-                process: None,
-            },
-        );
+    pub(crate) fn launch(&mut self, layout: &Layout, component: Component, launch: Launch) -> Result<()> {
+        self.components.insert(component, Running { launch, process: None });
         self.start(layout, component)
     }
 
     /// The components that were started and have ended since.
     pub(crate) fn ended(&self) -> Vec<Component> {
-        self.components
-            .iter()
-            .filter(|(_, running)| running.has_ended())
-            .map(|(component, _)| *component)
-            .collect()
+        self.components.iter().filter(|(_, running)| running.has_ended()).map(|(component, _)| *component).collect()
     }
 
     /// Whether any component runs.
@@ -128,15 +103,12 @@ impl State {
 
 /// The right to change the cluster kept in one folder. The kernel takes it back from a command that is killed.
 #[derive(Debug)]
-pub(crate) struct Lock(
-    #[expect(dead_code, reason = "the file is the lock as long as it is open")] File,
-);
+pub(crate) struct Lock(#[expect(dead_code, reason = "the file is the lock as long as it is open")] File);
 
 impl Lock {
     /// Waits until no other command changes the cluster.
     pub(crate) fn wait(layout: &Layout) -> Result<Self> {
-        fs::create_dir_all(layout.root())
-            .with_context(|| format!("cannot create {}", layout.root().display()))?;
+        fs::create_dir_all(layout.root()).with_context(|| format!("cannot create {}", layout.root().display()))?;
         lock_file(&layout.lock_file(), "another command changes this cluster")
     }
 }
@@ -158,8 +130,7 @@ pub(crate) fn lock_file(path: &std::path::Path, holder: &str) -> Result<Lock> {
             return Err(error).with_context(|| format!("cannot lock {}", path.display()));
         }
     }
-    file.lock()
-        .with_context(|| format!("cannot lock {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(Lock(file))
 }
 

@@ -57,11 +57,7 @@ pub(crate) fn remove_leftovers(owner: &Owner) -> Result<()> {
 fn kill_components(layout: &Layout) -> Result<()> {
     // A state that cannot be read must not keep a cluster alive: the marks find the processes too.
     if let Ok(Some(state)) = State::load(layout) {
-        let recorded: Vec<ProcessId> = state
-            .components
-            .values()
-            .filter_map(|running| running.process)
-            .collect();
+        let recorded: Vec<ProcessId> = state.components.values().filter_map(|running| running.process).collect();
         kill_all(&recorded)?;
     }
     // A shim that is just being started appears after the first look.
@@ -72,10 +68,7 @@ fn kill_components(layout: &Layout) -> Result<()> {
         }
         kill_all(&processes)?;
     }
-    bail!(
-        "processes of the cluster keep appearing: look for {} in their environment",
-        layout.root().display()
-    )
+    bail!("processes of the cluster keep appearing: look for {} in their environment", layout.root().display())
 }
 
 fn remove_node(owner: &Owner) -> Result<()> {
@@ -115,15 +108,11 @@ fn kill_containers() -> Result<()> {
         }
         kill_all(&processes)?;
     }
-    bail!(
-        "containers of the cluster keep starting processes: end them with ps and kill, then try again"
-    )
+    bail!("containers of the cluster keep starting processes: end them with ps and kill, then try again")
 }
 
 fn parse_pids(text: &str) -> Vec<i32> {
-    text.lines()
-        .filter_map(|line| line.trim().parse().ok())
-        .collect()
+    text.lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
 
 /// A cgroup and those below it, the deepest first.
@@ -155,30 +144,23 @@ fn remove_cgroups() -> Result<()> {
         thread::sleep(Duration::from_millis(50));
     }
     match last {
-        Some((error, folder)) => {
-            Err(error).with_context(|| format!("cannot remove the cgroup {}", folder.display()))
-        }
+        Some((error, folder)) => Err(error).with_context(|| format!("cannot remove the cgroup {}", folder.display())),
         None => Ok(()),
     }
 }
 
 /// Unmounts all that is mounted below a folder, the last mounted first.
 fn unmount_below(folder: &Path) -> Result<()> {
-    let mounts = Process::myself()
-        .and_then(|process| process.mountinfo())
-        .context("cannot list mounts")?;
+    let mounts = Process::myself().and_then(|process| process.mountinfo()).context("cannot list mounts")?;
     let points = mounts.into_iter().map(|mount| unescape(&mount.mount_point));
-    let mut points: Vec<PathBuf> = points
-        .filter(|point| point != folder && point.starts_with(folder))
-        .collect();
+    let mut points: Vec<PathBuf> = points.filter(|point| point != folder && point.starts_with(folder)).collect();
     points.reverse();
     for point in points {
         match unmount(&point, UnmountFlags::DETACH) {
             // It may have gone with the one it was in.
             Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
             Err(error) => {
-                return Err(std::io::Error::from(error))
-                    .with_context(|| format!("cannot unmount {}", point.display()));
+                return Err(std::io::Error::from(error)).with_context(|| format!("cannot unmount {}", point.display()));
             }
         }
     }

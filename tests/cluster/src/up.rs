@@ -41,45 +41,34 @@ pub(crate) fn up(layout: &Layout, options: &Options) -> Result<()> {
         let error = anyhow!("{error:#}; the logs are in {}", layout.logs().display());
         return match teardown::run(layout) {
             Ok(()) => Err(error),
-            Err(also) => Err(error.context(format!(
-                "the cluster did not start, and cleaning up failed too ({also:#})"
-            ))),
+            Err(also) => {
+                Err(error.context(format!("the cluster did not start, and cleaning up failed too ({also:#})")))
+            }
         };
     }
-    progress(&format!(
-        "ready after {:.1} s",
-        start.elapsed().as_secs_f32()
-    ));
+    progress(&format!("ready after {:.1} s", start.elapsed().as_secs_f32()));
     Ok(())
 }
 
 /// Uses the cluster that runs, after starting what has ended of it.
 fn found(layout: &Layout, options: &Options, state: &mut State) -> Result<()> {
-    let kind = if state.real_node {
-        "with a real node"
-    } else {
-        "without a real node"
-    };
+    let kind = if state.real_node { "with a real node" } else { "without a real node" };
     let fits = match options.node {
         NodeMode::Auto => true,
         NodeMode::Real => state.real_node,
         NodeMode::None => !state.real_node,
     };
-    ensure!(
-        fits,
-        "a cluster {kind} runs already: end it first with `cluster down`"
-    );
+    ensure!(fits, "a cluster {kind} runs already: end it first with `cluster down`");
     progress(&format!("a cluster {kind} runs already"));
     let kubectl = kubectl(layout, state)?;
     let ended = state.ended();
     // The others end at once when the API server does not let them in.
-    let (first, then): (Vec<_>, Vec<_>) = ended
-        .into_iter()
-        .partition(|component| matches!(component, Component::Etcd | Component::KubeApiserver));
+    let (first, then): (Vec<_>, Vec<_>) =
+        ended.into_iter().partition(|component| matches!(component, Component::Etcd | Component::KubeApiserver));
     for component in first {
         restart(layout, state, component)?;
     }
-    wait_for_api(layout, &kubectl)?;
+    wait_for_api(layout, state, &kubectl)?;
     for component in then {
         restart(layout, state, component)?;
     }
@@ -114,26 +103,17 @@ fn prepare(layout: &Layout, mode: NodeMode) -> Result<Option<Host>> {
     let _lock = Owner::lock()?;
     if let Some(owner) = Owner::load()? {
         owner.check_free_for(layout)?;
-        progress(&format!(
-            "removing what a dead cluster left, that of {}",
-            owner.cluster.display()
-        ));
+        progress(&format!("removing what a dead cluster left, that of {}", owner.cluster.display()));
         teardown::remove_leftovers(&owner)?;
     }
     Owner::claim(layout)?;
     Ok(Some(host))
 }
 
-fn fresh(
-    layout: &Layout,
-    options: &Options,
-    binaries: &Binaries,
-    host: Option<&Host>,
-) -> Result<()> {
+fn fresh(layout: &Layout, options: &Options, binaries: &Binaries, host: Option<&Host>) -> Result<()> {
     match fs::remove_dir_all(layout.logs()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error)
-                .with_context(|| format!("cannot remove the old {}", layout.logs().display()));
+            return Err(error).with_context(|| format!("cannot remove the old {}", layout.logs().display()));
         }
         _ => layout.create()?,
     }
@@ -147,10 +127,7 @@ fn fresh(
     state.save(layout)?;
     let setup = Setup::new(layout, binaries, &network)?;
     let kubectl = kubectl_in(layout, binaries);
-    let simulator = Running {
-        launch: kwok::prepare(&setup)?,
-        process: None,
-    };
+    let simulator = Running { launch: kwok::prepare(&setup)?, process: None };
     state.components.insert(Component::Kwok, simulator);
 
     progress("starting the control plane");
@@ -166,11 +143,7 @@ fn fresh(
         node::start_agents(&setup, &mut state)?;
         wait_for_node(layout, &state, &kubectl)?;
     }
-    let count = options.kwok_nodes.unwrap_or(if state.real_node {
-        0
-    } else {
-        DEFAULT_KWOK_NODES
-    });
+    let count = options.kwok_nodes.unwrap_or(if state.real_node { 0 } else { DEFAULT_KWOK_NODES });
     if count > 0 {
         progress(&format!("adding {count} simulated nodes"));
         kwok::add_nodes(layout, &mut state, &kubectl, count)
@@ -187,25 +160,18 @@ pub(crate) fn kubectl(layout: &Layout, state: &State) -> Result<Kubectl> {
 }
 
 fn kubectl_in(layout: &Layout, binaries: &Binaries) -> Kubectl {
-    Kubectl {
-        program: binaries.path("kubectl"),
-        kubeconfig: layout.kubeconfig(),
-    }
+    Kubectl { program: binaries.path("kubectl"), kubeconfig: layout.kubeconfig() }
 }
 
 /// Waits until the API server answers.
 pub(crate) fn wait_for_api(layout: &Layout, state: &State, kubectl: &Kubectl) -> Result<()> {
-    wait(layout, state, Component::KubeApiserver, || {
-        kubectl.api_is_ready()
-    })
+    wait(layout, state, Component::KubeApiserver, || kubectl.api_is_ready())
 }
 
 fn wait_for_node(layout: &Layout, state: &State, kubectl: &Kubectl) -> Result<()> {
     let ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}{.spec.taints}";
     wait(layout, state, Component::Kubelet, || {
-        kubectl
-            .run(&["get", "node", node::NODE, "-o", ready], "")
-            .is_ok_and(|text| text == "True")
+        kubectl.run(&["get", "node", node::NODE, "-o", ready], "").is_ok_and(|text| text == "True")
     })
 }
 
@@ -218,27 +184,17 @@ fn wait_for_default_account(layout: &Layout, state: &State, kubectl: &Kubectl) -
 }
 
 fn import_pause_image(layout: &Layout, state: &State, binaries: &Binaries) -> Result<()> {
-    wait(layout, state, Component::Containerd, || {
-        ctr(binaries, &["version"]).is_ok()
-    })?;
+    wait(layout, state, Component::Containerd, || ctr(binaries, &["version"]).is_ok())?;
     import_image(binaries, node::PAUSE_IMAGE, &binaries.path("pause"), &[])
 }
 
 /// Makes an image of a static program and imports it into the real node's runtime.
-pub(crate) fn import_image(
-    binaries: &Binaries,
-    name: &str,
-    program: &Path,
-    entrypoint: &[String],
-) -> Result<()> {
+pub(crate) fn import_image(binaries: &Binaries, name: &str, program: &Path, entrypoint: &[String]) -> Result<()> {
     let archive = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     image::write_archive(name, program, entrypoint, archive.as_file())?;
     let path = archive.path().to_string_lossy();
-    ctr(
-        binaries,
-        &["--namespace", "k8s.io", "images", "import", &path],
-    )
-    .with_context(|| format!("cannot import {name}"))
+    ctr(binaries, &["--namespace", "k8s.io", "images", "import", &path])
+        .with_context(|| format!("cannot import {name}"))
 }
 
 fn ctr(binaries: &Binaries, args: &[&str]) -> Result<()> {
@@ -257,18 +213,15 @@ fn ctr(binaries: &Binaries, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a component; when one of the cluster's components ends meanwhile, or time runs out, the error has the last
-/// lines of the log that tell why.
-fn wait(
-    layout: &Layout,
-    state: &State,
-    component: Component,
-    ready: impl Fn() -> bool,
-) -> Result<()> {
+/// Waits for a component; when it or another one ends meanwhile, or time runs out, the error has the last lines of the log
+/// that tells why. Components that ended before are somebody's purpose.
+fn wait(layout: &Layout, state: &State, component: Component, ready: impl Fn() -> bool) -> Result<()> {
     let start = Instant::now();
+    let before = state.ended();
     while !ready() {
-        if let Some(ended) = state.ended().first() {
-            return Err(with_log(layout, *ended, &anyhow!("{ended} has ended")));
+        let mut ended = state.ended().into_iter();
+        if let Some(ended) = ended.find(|ended| *ended == component || !before.contains(ended)) {
+            return Err(with_log(layout, ended, &anyhow!("{ended} has ended")));
         }
         if start.elapsed() > READY {
             let error = anyhow!("{component} is not ready after {} s", READY.as_secs());
@@ -298,10 +251,7 @@ pub(crate) fn announce(layout: &Layout, state: &State) {
              (crashes, out-of-memory kills, hangs, graceful shutdown), Services, in-cluster credentials or lost nodes",
         );
     }
-    progress(&format!(
-        "to use it: export KUBECONFIG={}",
-        layout.kubeconfig().display()
-    ));
+    progress(&format!("to use it: export KUBECONFIG={}", layout.kubeconfig().display()));
 }
 
 #[cfg(test)]

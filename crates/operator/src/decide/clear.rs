@@ -56,12 +56,25 @@ pub struct Clear {
     pub holder: String,
     /// What a cleared Lease looks like.
     pub form: ReleaseForm,
+    /// What allows it.
+    pub ground: Ground,
     /// The verdict it rests on.
     pub verdict: Verdict,
     /// The evidence it rests on.
     pub evidence: String,
     /// Since when the verdict stands.
     pub since: Mono,
+}
+
+/// What allows a clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The holder is proven dead.
+    Proof,
+    /// The Lease ran out, so any candidate may take it anyway.
+    RanOut,
+    /// The user accepts that it may be alive.
+    RiskAccepted,
 }
 
 /// The outcome of [`next`].
@@ -126,7 +139,7 @@ fn when_ran_out(
     let plan = snapshot.plan;
     if plan.stale_holder.policy == Policy::Observe || lease.ran_out(plan.duration) {
         return match plan.stale_holder.policy {
-            Policy::Clear => Next::act(clear(snapshot, memory, judgement, lease, key)),
+            Policy::Clear => Next::act(clear(snapshot, memory, judgement, lease, key, Ground::RanOut)),
             Policy::Observe => until_it_runs_out(lease, plan.duration, key, now),
         };
     }
@@ -138,7 +151,7 @@ fn when_ran_out(
     let Some(after) = accepted else { return until_it_runs_out(lease, plan.duration, key, now) };
     let due = since(memory, now).max(lease.moved_at).saturating_add(Mono::from_secs(after));
     if now.mono >= due {
-        Next::act(clear(snapshot, memory, judgement, lease, key))
+        Next::act(clear(snapshot, memory, judgement, lease, key, Ground::RiskAccepted))
     } else if due < lease.runs_out_at(plan.duration) {
         Next::wake(due)
     } else {
@@ -184,7 +197,7 @@ fn at_once(
         memory.would_clear_at.get_or_insert(now.mono);
         return Next::default();
     }
-    Next::act(clear(snapshot, memory, judgement, lease, key))
+    Next::act(clear(snapshot, memory, judgement, lease, key, Ground::Proof))
 }
 
 /// The judgement by the candidates as read from the API server. What the index knows and the reading lacks was deleted.
@@ -214,7 +227,14 @@ fn since(memory: &Memory, now: Now) -> Mono {
     memory.verdict.as_ref().map_or(now.mono, |s| s.since)
 }
 
-fn clear(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement, lease: &Lease, key: Key) -> Action {
+fn clear(
+    snapshot: &Snapshot<'_>,
+    memory: &Memory,
+    judgement: &Judgement,
+    lease: &Lease,
+    key: Key,
+    ground: Ground,
+) -> Action {
     Action::Clear(Clear {
         lease: key,
         uid: lease.uid.clone(),
@@ -222,6 +242,7 @@ fn clear(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement, lease:
         moved_at: lease.moved_at,
         holder: lease.record.holder().unwrap_or_default().to_owned(),
         form: snapshot.plan.stale_holder.release,
+        ground,
         verdict: judgement.verdict,
         evidence: judgement.evidence.clone(),
         since: memory.verdict.as_ref().map_or(lease.moved_at, |s| s.since),

@@ -2,6 +2,7 @@
 
 use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
 
+use super::clear::{Clear, Ground};
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
 use crate::model::Pod;
@@ -118,8 +119,11 @@ impl Memory {
             self.end.get_or_insert(End { at: now.mono, reason: TransitionReason::Taken });
         } else if verdict == Verdict::Alive {
             self.proof = None;
-            self.end = None;
-            self.would_clear_at = None;
+            // It renewed after all. How another's term ended is still to be told.
+            if base.holder.as_ref().is_some_and(|h| h.identity == holder) {
+                self.end = None;
+                self.would_clear_at = None;
+            }
         } else if holder.is_empty() && base.holder.as_ref().is_some_and(|h| !h.identity.is_empty()) {
             self.note_freed(snapshot, now);
         }
@@ -135,22 +139,29 @@ impl Memory {
             TransitionReason::Released
         };
         let end = self.end.get_or_insert(End { at: now.mono, reason });
-        if end.reason != TransitionReason::Cleared {
+        // What the operator did itself, it knows.
+        let own = [TransitionReason::Cleared, TransitionReason::ClearedUnconfirmed, TransitionReason::Expired];
+        if !own.contains(&end.reason) {
             end.reason = reason;
         }
     }
 
-    /// The operator tried to clear the Lease, which had last moved at `judged`: `landed` or not, whatever moves it makes
-    /// from there come after the proof.
-    pub fn note_cleared(&mut self, judged: Mono, now: Now, landed: bool) {
+    /// The operator tried to clear the Lease. Whether it `landed` or not, whatever moves the Lease makes from the judged
+    /// version come after the proof.
+    pub fn note_cleared(&mut self, clear: &Clear, landed: bool, now: Now) {
         if let Some(proof) = &mut self.proof {
-            proof.settled = Some(judged);
+            proof.settled = Some(clear.moved_at);
         }
         if !landed {
             return;
         }
-        let at = self.end.map_or(now.mono, |e| e.at);
-        self.end = Some(End { at, reason: TransitionReason::Cleared });
+        self.end = Some(match clear.ground {
+            Ground::Proof => {
+                End { at: self.end.map_or(now.mono, |e| e.at), reason: TransitionReason::Cleared }
+            }
+            Ground::RanOut => End { at: clear.moved_at, reason: TransitionReason::Expired },
+            Ground::RiskAccepted => End { at: clear.moved_at, reason: TransitionReason::ClearedUnconfirmed },
+        });
         self.error = None;
     }
 

@@ -10,7 +10,7 @@ pub mod terms;
 use kube::core::SelectorExt as _;
 use leadergroup_api::{LeaderGroupStatus, Verdict};
 
-pub use clear::{Action, Clear};
+pub use clear::{Action, Clear, Ground};
 pub use memory::Memory;
 
 use crate::index::Snapshot;
@@ -67,6 +67,9 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
     let terms = terms::follow(&base, snapshot, memory, &judgement, now);
     let status = status::compose(&base, snapshot, memory, &judgement, terms.clone(), now);
     let notices = status::notices(&base, &status, snapshot, memory, &judgement, now);
+    if terms.began {
+        memory.would_clear_at = None;
+    }
     memory.status = Some(status.clone());
     Decision {
         action: plan.action,

@@ -292,6 +292,7 @@ fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
         TransitionReason::First => "",
         TransitionReason::Released => ", which released the Lease",
         TransitionReason::Cleared => ", which was proven dead and cleared",
+        TransitionReason::ClearedUnconfirmed => ", which was cleared without proof",
         TransitionReason::Expired => ", whose Lease ran out",
         TransitionReason::Replaced => ", whose place a new pod of the same identity took",
         TransitionReason::Taken => ", from which the Lease was taken before it ran out",

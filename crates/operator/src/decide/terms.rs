@@ -131,7 +131,9 @@ fn why_new_holder(memory: &Memory, lease: &Lease, previous: Option<&str>) -> Tra
     let freed = previous.is_none_or(str::is_empty);
     match (memory.end, &lease.before) {
         (Some(end), _) if freed => end.reason,
-        (Some(end), _) if end.reason == TransitionReason::Cleared => end.reason,
+        (Some(end), _) if matches!(end.reason, TransitionReason::Cleared | TransitionReason::ClearedUnconfirmed) => {
+            end.reason
+        }
         (_, Some(before)) if before.shrunk => TransitionReason::Released,
         (_, Some(before)) if before.ran_out => TransitionReason::Expired,
         (_, Some(_)) => TransitionReason::Taken,

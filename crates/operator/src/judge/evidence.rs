@@ -154,6 +154,13 @@ fn runs(known: &Known<'_>, pod: &Pod) -> bool {
     watched(known, pod).unwrap_or_else(|| pod.containers.iter().collect()).iter().any(|c| c.state == State::Running)
 }
 
+/// A watched container may have begun its first run, which its kubelet has yet to report: a quick program holds the
+/// Lease before its pod shows that it runs.
+fn is_starting(known: &Known<'_>, pod: &Pod) -> bool {
+    let unreported = |c: &Container| c.last.is_none() && matches!(c.state, State::Waiting(_) | State::Missing);
+    pod.phase == Phase::Live && watched(known, pod).is_some_and(|containers| containers.into_iter().any(unreported))
+}
+
 /// Row 6: a terminal phase written by the pod's kubelet, every watched container terminated and seen to end.
 fn has_ended(known: &Known<'_>, pod: &Pod) -> bool {
     let down = |c: &&Container| matches!(&c.state, State::Terminated(run) if run.is_witnessed());
@@ -209,8 +216,9 @@ fn one_fits(known: &Known<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
         restarted.restarting = !fit.gone && pod.phase == Phase::Live;
         return restarted;
     }
-    if runs && node_ready && !ran_out {
-        return judgement(Verdict::Alive, Clearable::Never, format!("pod {} runs and its Lease is current", pod.name));
+    if (runs || !fit.gone && is_starting(known, pod)) && node_ready && !ran_out {
+        let what = if runs { "runs" } else { "is starting" };
+        return judgement(Verdict::Alive, Clearable::Never, format!("pod {} {what} and its Lease is current", pod.name));
     }
     if let Some(lost_since) = node_state.and_then(|n| n.lost_since)
         && !moved_after(lease, lost_since)
