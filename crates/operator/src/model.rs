@@ -14,6 +14,8 @@ pub struct Container {
     pub name: String,
     /// What it does now, by its kubelet.
     pub state: State,
+    /// When the present run began, by the node's clock, whole seconds.
+    pub started_at: Option<Timestamp>,
     /// The newest run that finished before the present one.
     pub last: Option<Run>,
 }
@@ -108,7 +110,7 @@ fn run(state: &ContainerStateWire) -> Option<Run> {
 
 fn container(name: String, statuses: &[ContainerStatusWire]) -> Container {
     let Some(status) = statuses.iter().find(|s| s.name == name) else {
-        return Container { name, state: State::Missing, last: None };
+        return Container { name, state: State::Missing, started_at: None, last: None };
     };
     let state = if let Some(run) = run(&status.state) {
         State::Terminated(run)
@@ -117,7 +119,8 @@ fn container(name: String, statuses: &[ContainerStatusWire]) -> Container {
     } else {
         State::Waiting(status.state.waiting.as_ref().and_then(|w| w.reason.clone()))
     };
-    Container { name, state, last: run(&status.last_state) }
+    let started_at = status.state.running.as_ref().and_then(|r| r.started_at.as_deref()?.parse().ok());
+    Container { name, state, started_at, last: run(&status.last_state) }
 }
 
 impl From<PodWire> for Pod {
@@ -166,6 +169,8 @@ pub struct Gone {
     pub pod: Pod,
     /// When its deletion was noticed.
     pub at: Mono,
+    /// Its deletion was seen, so that state was its last. Otherwise it may have been bound to a node, and run, after it.
+    pub seen: bool,
 }
 
 /// A node.

@@ -3,8 +3,6 @@
 //! Whoever may write a Lease may write nonsense into it. A time that does not parse or a number out of
 //! range must not fail the whole list it stands in, so such fields are kept as text and judged later.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::coordination::v1::Lease as K8sLease;
 use k8s_openapi::api::core::v1::{Node as K8sNode, Pod as K8sPod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -159,8 +157,16 @@ pub struct ContainerStatusWire {
 #[allow(missing_docs)]
 pub struct ContainerStateWire {
     pub waiting: Option<WaitingWire>,
-    pub running: Option<BTreeMap<String, serde_json::Value>>,
+    pub running: Option<RunningWire>,
     pub terminated: Option<TerminatedWire>,
+}
+
+/// Since when a container runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct RunningWire {
+    pub started_at: Option<String>,
 }
 
 /// Why a container waits.

@@ -15,6 +15,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -93,8 +94,7 @@ func main() {
 }
 
 func run(o options) error {
-	// With no kubeconfig given, this is the configuration every pod has.
-	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	config, err := configuration(os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return fmt.Errorf("cannot configure the client: %w", err)
 	}
@@ -135,6 +135,14 @@ func run(o options) error {
 		return nil
 	}
 	return fmt.Errorf("%s lost the lease", o.identity)
+}
+
+// configuration is what every pod has, unless a kubeconfig is given.
+func configuration(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
 }
 
 // endOnSignal ends the program at once, or, with release, after the Lease was given up.

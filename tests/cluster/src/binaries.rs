@@ -280,6 +280,15 @@ mod tests {
     }
 
     #[test]
+    fn the_programs_are_told_the_version_they_are_built_from() {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("binaries/kubernetes/go.mod");
+        let (version, major, minor) = KUBERNETES;
+        let text = read(&module).unwrap();
+        assert!(text.contains(&format!("k8s.io/kubernetes {version} ")), "{text}");
+        assert!(version.starts_with(&format!("v{major}.{minor}.")));
+    }
+
+    #[test]
     fn only_what_is_in_the_given_folder_is_taken_from_it() {
         let assets = tempfile::tempdir().unwrap();
         fs::write(assets.path().join("etcd"), "").unwrap();

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{Layout, RUN_DIR};
+use crate::node::{ADDRESSES, BRIDGE};
 use crate::process::search_path;
 use crate::progress;
 use crate::state::{Lock, State, lock_file};
@@ -21,8 +22,7 @@ pub(crate) const NFT_TABLE: &str = "kube-proxy";
 const CNI_FOLDERS: [&str; 3] = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];
 
 /// Programs a real node calls, and the Debian packages they are in.
-const NEEDED: [(&str, &str); 5] =
-    [("runc", "runc"), ("ip", "iproute2"), ("nft", "nftables"), ("conntrack", "conntrack"), ("mount", "mount")];
+const NEEDED: [(&str, &str); 4] = [("runc", "runc"), ("ip", "iproute2"), ("nft", "nftables"), ("mount", "mount")];
 const CNI_PACKAGE: &str = "containernetworking-plugins";
 
 /// A machine that can run a real node.
@@ -174,6 +174,15 @@ impl Owner {
                  delete the table (nft delete table {family} {NFT_TABLE}) if it is not, or use --node none"
             );
         }
+        ensure!(
+            !Path::new("/sys/class/net").join(BRIDGE).exists(),
+            "this machine has a network device {BRIDGE} already: \
+             delete it (ip link delete {BRIDGE}) if nothing uses it, or use --node none"
+        );
+        ensure!(
+            run("ip", &["-4", "route", "show", "root", ADDRESSES])?.trim().is_empty(),
+            "this machine has a route to addresses in {ADDRESSES}, which pods would get: use --node none"
+        );
         let owner = Self { cluster: layout.root().to_path_buf(), forwarding_before: forwarding()? };
         let text = serde_json::to_string(&owner).context("cannot write the claim as JSON")?;
         fs::create_dir_all(RUN_DIR)

@@ -24,7 +24,7 @@ impl Layout {
         let root = root.as_ref();
         let root =
             std::path::absolute(root).with_context(|| format!("cannot make {} an absolute path", root.display()))?;
-        Ok(Self { root })
+        Ok(Self { root: without_links(&root) })
     }
 
     /// The cluster of this checkout: `target/cluster` in the workspace root.
@@ -89,6 +89,17 @@ impl Layout {
     }
 }
 
+/// The path with its links followed as far as it exists: the same cluster must have the same name from everywhere, and the
+/// kernel lists mounts under that name.
+fn without_links(path: &Path) -> PathBuf {
+    let resolved = path.ancestors().find_map(|part| {
+        let real = part.canonicalize().ok()?;
+        Some(real.join(path.strip_prefix(part).ok()?))
+    });
+    // Made of its parts anew, it has no slash at its end.
+    resolved.as_deref().unwrap_or(path).components().collect()
+}
+
 /// The root of the checkout: the nearest folder with `tests/cluster/binaries` above the running package, the current
 /// folder or this program.
 pub fn workspace_root() -> Result<PathBuf> {
@@ -122,6 +133,17 @@ mod tests {
         std::fs::write(module.join("go.mod"), "").unwrap();
         let inside = checkout.path().join("crates/operator/src");
         assert_eq!(checkout_above(&inside), Some(checkout.path().into()));
+    }
+
+    #[test]
+    fn a_cluster_has_one_name_whatever_links_lead_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap().join("real");
+        std::fs::create_dir(&real).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(Layout::new(&link).unwrap().root().as_os_str(), real.as_os_str());
+        assert_eq!(Layout::new(link.join("a/b")).unwrap().root(), real.join("a/b"));
     }
 
     #[test]

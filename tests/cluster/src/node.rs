@@ -30,6 +30,9 @@ pub(crate) const CGROUP: &str = "leadergroup-cluster";
 /// The name of the pods' network, which is also how its results are named in CNI's cache.
 pub(crate) const CNI_NETWORK: &str = "leadergroup-cluster";
 
+/// All addresses of pods and Services.
+pub(crate) const ADDRESSES: &str = "10.87.0.0/16";
+
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 87, 0, 1);
 /// Enough for the addresses of a node full of pods, and of those that just ended.
 const POD_RANGE: &str = "10.87.0.0/20";
@@ -146,7 +149,7 @@ fn may_change_oom_score() -> bool {
 fn containerd_text(layout: &Layout, host: &Host, networks: &Path, may_change_oom_score: bool) -> String {
     let run = Path::new(RUN_DIR);
     let mut text = format!(
-        "version = 3\nroot = {}\nstate = {}\n",
+        "version = 3\nimports = []\nroot = {}\nstate = {}\n",
         toml(&layout.data("containerd")),
         toml(&run.join("containerd"))
     );

@@ -149,22 +149,35 @@ fn remove_cgroups() -> Result<()> {
     }
 }
 
-/// Unmounts all that is mounted below a folder, the last mounted first.
+/// Unmounts all that is mounted below a folder, and returns only when nothing is: what is removed afterwards must not be
+/// somebody's files seen through a mount.
 fn unmount_below(folder: &Path) -> Result<()> {
+    for _ in 0..10 {
+        let points = mounts_below(folder)?;
+        if points.is_empty() {
+            return Ok(());
+        }
+        for point in points {
+            match unmount(&point, UnmountFlags::DETACH) {
+                // It may have gone with the one it was in.
+                Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+                Err(error) => {
+                    let error = std::io::Error::from(error);
+                    return Err(error).with_context(|| format!("cannot unmount {}", point.display()));
+                }
+            }
+        }
+    }
+    bail!("mounts below {} keep appearing: look at them with `findmnt`", folder.display())
+}
+
+/// The mounts below a folder, the last mounted first.
+fn mounts_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mounts = Process::myself().and_then(|process| process.mountinfo()).context("cannot list mounts")?;
     let points = mounts.into_iter().map(|mount| unescape(&mount.mount_point));
     let mut points: Vec<PathBuf> = points.filter(|point| point != folder && point.starts_with(folder)).collect();
     points.reverse();
-    for point in points {
-        match unmount(&point, UnmountFlags::DETACH) {
-            // It may have gone with the one it was in.
-            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
-            Err(error) => {
-                return Err(std::io::Error::from(error)).with_context(|| format!("cannot unmount {}", point.display()));
-            }
-        }
-    }
-    Ok(())
+    Ok(points)
 }
 
 /// The kernel writes some bytes of a path as a backslash and three octal digits.

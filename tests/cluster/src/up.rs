@@ -38,7 +38,6 @@ pub(crate) fn up(layout: &Layout, options: &Options) -> Result<()> {
     let host = prepare(layout, options.node)?;
     let binaries = Binaries::obtain(host.is_some())?;
     if let Err(error) = fresh(layout, options, &binaries, host.as_ref()) {
-        let error = anyhow!("{error:#}; the logs are in {}", layout.logs().display());
         return match teardown::run(layout) {
             Ok(()) => Err(error),
             Err(also) => {
@@ -233,9 +232,10 @@ fn wait(layout: &Layout, state: &State, component: Component, ready: impl Fn() -
 }
 
 fn with_log(layout: &Layout, component: Component, error: &anyhow::Error) -> anyhow::Error {
-    let text = fs::read(layout.log(component)).unwrap_or_default();
+    let log = layout.log(component);
+    let text = fs::read(&log).unwrap_or_default();
     let lines = last_lines(&String::from_utf8_lossy(&text), LOG_LINES);
-    anyhow!("{error:#}; the last lines of its log:\n{lines}\n")
+    anyhow!("{error:#}; the last lines of {}:\n{lines}", log.display())
 }
 
 fn last_lines(text: &str, count: usize) -> String {

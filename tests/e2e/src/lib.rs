@@ -1,1 +1,40 @@
-//! leadergroup-e2e
+//! What the end-to-end tests (and the benchmarks) are written with.
+//!
+//! A [`Session`] is a cluster with the operator installed in it, as a user installs it. A [`Namespace`] is a test's own
+//! place in it; there it makes a [`Group`] and runs [`Candidates`], which are real processes. Tests wait for conditions
+//! with [`Namespace::until`], never for time to pass; a [`Timeline`] keeps what happened when, for tests that assert an
+//! order or a duration. [`Operator`] is the operator itself: its log, and ways to end it.
+//!
+//! ```no_run
+//! # use leadergroup_e2e::{Candidates, Group, Session};
+//! # async fn example() -> anyhow::Result<()> {
+//! let session = Session::start().await?;
+//! let shop = session.namespace("shop").await?;
+//! shop.create(&Group::named("billing").build()).await?;
+//! shop.run(&Candidates::named("billing").replicas(2).deployment()).await?;
+//! let group = shop.until_led("billing").await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod candidates;
+mod command;
+mod group;
+mod install;
+mod lease;
+mod namespace;
+mod pod;
+mod operator;
+mod session;
+mod timeline;
+
+pub use candidates::{Candidates, Workload, candidate_pods};
+pub use group::{Group, GroupView};
+pub use install::OPERATOR_NAMESPACE;
+pub use lease::{LeaseView, lease_of};
+pub use leadergroup_cluster as cluster;
+pub use namespace::{Namespace, PATIENCE};
+pub use pod::PodView;
+pub use operator::Operator;
+pub use session::Session;
+pub use timeline::{Entry, Seen, Timeline};

@@ -207,7 +207,7 @@ fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods) -> Judg
         .candidates
         .iter()
         .filter(|cached| !read.pods.iter().any(|p| p.uid == cached.uid))
-        .map(|cached| Gone { pod: (*cached).clone(), at: read.requested_at })
+        .map(|cached| Gone { pod: (*cached).clone(), at: read.requested_at, seen: false })
         .collect();
     known.gone.extend(&missing);
     let pods: Vec<Pod> = read.pods.iter().map(|pod| with_doubt(snapshot, pod)).collect();

@@ -160,11 +160,11 @@ impl Index {
                     let key = Key::of(&pod.metadata);
                     // The event carries the pod's last state.
                     self.apply_pod(pod, now);
-                    self.delete_pod(&key, now);
+                    self.delete_pod(&key, true, now);
                 }
                 Event::InitDone => {
                     let known = self.pods.iter().flat_map(|(ns, pods)| pods.keys().map(move |p| Key::new(ns, p))).collect();
-                    self.listing[2].end(known).iter().for_each(|key| self.delete_pod(key, now));
+                    self.listing[2].end(known).iter().for_each(|key| self.delete_pod(key, false, now));
                 }
             },
             Change::Node(event) => match event {
@@ -438,7 +438,7 @@ impl Index {
             }
             Some(_) => {
                 // Another pod under the name: the old one was deleted, and the event missed.
-                self.delete_pod(&key, now);
+                self.delete_pod(&key, false, now);
                 pod.phase_in_doubt = self.phase_in_doubt(&pod);
             }
             None => pod.phase_in_doubt = self.phase_in_doubt(&pod),
@@ -461,14 +461,15 @@ impl Index {
             && pod.node.as_ref().is_some_and(|node| !self.nodes.get(node).is_some_and(|n| n.ready))
     }
 
-    fn delete_pod(&mut self, key: &Key, now: Now) {
+    /// `seen` says that the last known state was the pod's last.
+    fn delete_pod(&mut self, key: &Key, seen: bool, now: Now) {
         let Some(pods) = self.pods.get_mut(&key.namespace) else { return };
         let Some(pod) = pods.remove(&key.name) else { return };
         if pods.is_empty() {
             self.pods.remove(&key.namespace);
         }
         for group in self.members.remove_pod(key) {
-            self.remember(&group, Gone { pod: pod.clone(), at: now.mono });
+            self.remember(&group, Gone { pod: pod.clone(), at: now.mono, seen });
             self.touch(&group);
         }
         let seeking = self.seeking.get(&key.namespace).into_iter().flatten();

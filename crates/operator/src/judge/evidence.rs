@@ -87,6 +87,8 @@ impl Judgement {
 struct Fit<'a> {
     pod: &'a Pod,
     gone: bool,
+    /// It was bound to a node, or may have been.
+    has_run: bool,
 }
 
 /// Judges the holder of the group's Lease.
@@ -131,9 +133,9 @@ pub fn judge(known: &Known<'_>) -> Judgement {
 
 /// The pods that the identity fits and that may have written the Lease: one that was never bound to a node has not run.
 fn fits<'a>(known: &Known<'a>, holder: &str) -> Vec<Fit<'a>> {
-    let existing = known.candidates.iter().map(|pod| Fit { pod, gone: false });
-    let gone = known.gone.iter().map(|g| Fit { pod: &g.pod, gone: true });
-    existing.chain(gone).filter(|f| f.pod.node.is_some() && known.identity.fits(holder, f.pod)).collect()
+    let existing = known.candidates.iter().map(|pod| Fit { pod, gone: false, has_run: pod.node.is_some() });
+    let gone = known.gone.iter().map(|g| Fit { pod: &g.pod, gone: true, has_run: g.pod.node.is_some() || !g.seen });
+    existing.chain(gone).filter(|f| f.has_run && known.identity.fits(holder, f.pod)).collect()
 }
 
 fn describe(fit: Fit<'_>) -> String {
@@ -257,12 +259,26 @@ fn moved_after(lease: &Lease, moment: Mono) -> bool {
 fn no_run_since_renewal(known: &Known<'_>, lease: &Lease, pod: &Pod) -> Option<String> {
     let renewed = lease.record.renewed().filter(|_| lease.clock_is_sane())?;
     let mut ends = Vec::new();
-    for container in watched(known, pod)? {
+    let watched = watched(known, pod)?;
+    for container in &watched {
         let run = container.newest_finished().filter(|run| run.is_witnessed())?;
         if run.finished_at?.as_second() <= renewed.as_second() {
             return None;
         }
         ends.extend(end_of(container));
     }
+    if !were_down_together(&watched) {
+        return None;
+    }
     Some(format!("no run of pod {} has renewed since: {}; last renewal at {renewed}", pod.name, ends.join(", ")))
+}
+
+/// Whether there was a moment at which none of the containers ran, since the newest finished run of each began. Else the
+/// belief to lead may have passed, without a write, from one that was about to end to one that had just begun.
+fn were_down_together(containers: &[&Container]) -> bool {
+    let began_before_end = |running: &Container, other: &Container| {
+        let end = other.newest_finished().and_then(|run| run.finished_at);
+        running.state == State::Running && running.name != other.name && running.started_at <= end
+    };
+    !containers.iter().any(|running| containers.iter().any(|other| began_before_end(running, other)))
 }

@@ -1,0 +1,76 @@
+# `make demo` shows the main job on a real cluster; `make test` proves it. Both build or install what they need, given
+# Rust, Go and Debian's packages. CLUSTER=existing with KUBECONFIG uses a cluster of yours instead of starting one.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+cluster := $(CARGO) run -q -p leadergroup-cluster --
+# KEEP=1 leaves the cluster up.
+KEEP ?=
+# The cluster is taken down by whoever started it.
+define with_cluster
+if [ "$${CLUSTER:-}" = existing ] || $(cluster) status >/dev/null 2>&1; then started=; else started=1; fi
+trap 'if [ -n "$$started" ] && [ -z "$(KEEP)" ]; then $(cluster) down; fi' EXIT
+if [ "$${CLUSTER:-}" != existing ]; then $(cluster) up; fi
+endef
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it up)
+	@$(with_cluster)
+	$(CARGO) run -q -p leadergroup-e2e --bin demo
+
+.PHONY: test
+test: test-format test-lint test-generated test-unit test-harness test-e2e ## Everything below, in order
+	@echo "make test: every layer passed"
+
+.PHONY: test-format
+test-format: ## The code is formatted
+	$(CARGO) fmt --all --check
+
+.PHONY: test-lint
+test-lint: ## Clippy, warnings denied
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: test-generated
+test-generated: ## crds/ is what the code says
+	$(CARGO) run -q -p leadergroup-api | diff -u crds/leadergroups.yaml - || { echo "crds/ is out of date: run make generate" >&2; exit 1; }
+
+.PHONY: test-unit
+test-unit: ## Evidence tables, injected orders of events, random histories
+	$(CARGO) test -p leadergroup-api -p leadergroup-operator
+
+.PHONY: test-harness
+test-harness: ## The test cluster's own tests
+	$(CARGO) test -p leadergroup-cluster
+
+.PHONY: test-e2e
+test-e2e: ## The API server's validation, and every row of the evidence table on a real kubelet
+	@$(with_cluster)
+	$(CARGO) test -p leadergroup-e2e --lib --test api
+	$(CARGO) test -p leadergroup-e2e --test evidence
+
+.PHONY: bench
+bench: ## The figures, with and without the operator side by side
+	@$(with_cluster)
+	$(CARGO) run -q --release -p leadergroup-bench
+
+.PHONY: generate
+generate: ## Write crds/ from the code
+	$(CARGO) run -q -p leadergroup-api > crds/leadergroups.yaml.new
+	mv crds/leadergroups.yaml.new crds/leadergroups.yaml
+
+.PHONY: cluster
+cluster: ## Start a real cluster, or find the one that runs
+	@$(cluster) up
+	@$(cluster) candidate
+
+.PHONY: cluster-down
+cluster-down: ## End it, leaving nothing
+	@$(cluster) down

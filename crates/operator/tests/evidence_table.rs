@@ -1,0 +1,282 @@
+//! The evidence table: what is known about a holder, and what that proves.
+//!
+//! The cases are in `testdata/evidence`, one file per row. Each line of a case is something the operator is shown, in
+//! that order; every object goes through the decoder and the index that production uses. See [`Case::line`] for the
+//! words. `REWRITE=1` writes the present answers into the files.
+
+#![allow(missing_docs)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use kube::runtime::watcher::Event;
+use leadergroup_operator::decide::{Memory, judge_group};
+use leadergroup_operator::index::{Change, Index, Key};
+use leadergroup_operator::judge::Clearable;
+use serde_json::{Value, json};
+use support::{NAMESPACE, decode, decode_group, micro_time, ms, now_at, time};
+
+#[test]
+fn every_row_of_the_evidence_table_decides_as_written() {
+    datadriven::walk(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/evidence"), |file| {
+        file.run(|case| match case.directive.as_str() {
+            "judge" => Case::new().run(&case.input),
+            other => panic!("unknown directive {other}"),
+        });
+    });
+}
+
+struct Case {
+    index: Index,
+    /// The operator's clock, in milliseconds.
+    now: u64,
+    version: u64,
+    lease: Option<Value>,
+    pods: BTreeMap<String, Value>,
+    contradicted: bool,
+}
+
+impl Case {
+    fn new() -> Self {
+        let mut case = Self {
+            index: Index::default(),
+            now: 0,
+            version: 0,
+            lease: None,
+            pods: BTreeMap::new(),
+            contradicted: false,
+        };
+        case.apply(Change::Node(Event::Apply(decode(&support::node("n1", true, false)))));
+        case.apply(Change::Node(Event::Apply(decode(&support::node("n2", true, false)))));
+        case.group(&[]);
+        case
+    }
+
+    fn run(mut self, input: &str) -> String {
+        for line in input.lines() {
+            let mut words = line.split_whitespace();
+            let first = words.next().unwrap_or_default();
+            self.line(first, &words.collect::<Vec<_>>());
+        }
+        self.verdict()
+    }
+
+    /// `group …` the group's spec; `at 12.5` sets the operator's clock;
+    /// `node n1 [not-ready] [out-of-service] [deleted]`;
+    /// `lease [holder=…] [renewed=…] …` the Lease is seen; `renews 6 8 10 [clock=+1.5]` its holder renews at those
+    /// times, by a clock that is so far ahead; `read` the Lease is read from the API server;
+    /// `pod NAME uid=… on=… phase=… CONTAINER=…` the pod is seen; `deleted NAME` so is its deletion, `lost NAME` a list
+    /// lacks it; `contradicted` the status remembers a contradiction.
+    fn line(&mut self, first: &str, words: &[&str]) {
+        match first {
+            "group" => self.group(words),
+            "at" => self.now = millis(words[0]).try_into().unwrap(),
+            "node" => self.node(words[0], &words[1..]),
+            "lease" => self.see_lease(words),
+            "renews" => self.renews(words),
+            "read" => {
+                let read = self.lease.as_ref().map(decode);
+                self.index.observe_lease(&Key::new(NAMESPACE, "web"), read, ms(self.now), now_at(ms(self.now)));
+            }
+            "pod" => self.see_pod(words[0], &words[1..]),
+            "deleted" => {
+                let pod = self.pods.remove(words[0]).expect("a pod that was seen");
+                self.apply(Change::Pod(Event::Delete(decode(&pod))));
+            }
+            "lost" => {
+                self.pods.remove(words[0]).expect("a pod that was seen");
+                self.apply(Change::Pod(Event::Init));
+                for pod in self.pods.clone().values() {
+                    self.apply(Change::Pod(Event::InitApply(decode(pod))));
+                }
+                self.apply(Change::Pod(Event::InitDone));
+            }
+            "contradicted" => self.contradicted = true,
+            other => panic!("unknown line {other:?}"),
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        self.index.apply(change, now_at(ms(self.now)));
+    }
+
+    fn group(&mut self, words: &[&str]) {
+        let mut spec = json!({"candidates": {}, "lease": {}});
+        for (name, value) in words.iter().map(|w| w.split_once('=').expect("name=value")) {
+            match name {
+                "containers" => spec["candidates"]["containers"] = value.split(',').collect(),
+                "identity" => spec["identity"] = json!(value),
+                "duration" => spec["lease"]["durationSeconds"] = value.parse().unwrap(),
+                other => panic!("unknown word {other:?}"),
+            }
+        }
+        self.version += 1;
+        let mut group = support::group(&spec);
+        group["metadata"]["generation"] = json!(self.version);
+        group["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.apply(Change::Group(Event::Apply(decode_group(&group))));
+    }
+
+    fn node(&mut self, name: &str, words: &[&str]) {
+        let node = support::node(name, !words.contains(&"not-ready"), words.contains(&"out-of-service"));
+        let node = decode(&node);
+        let event = if words.contains(&"deleted") { Event::Delete(node) } else { Event::Apply(node) };
+        self.apply(Change::Node(event));
+    }
+
+    fn see_lease(&mut self, words: &[&str]) {
+        let mut spec = json!({"leaseDurationSeconds": 15, "leaseTransitions": 3});
+        for (name, value) in words.iter().map(|w| w.split_once('=').expect("name=value")) {
+            let value: Value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+            match name {
+                "holder" => spec["holderIdentity"] = value,
+                "renewed" => spec["renewTime"] = time_of(&value, micro_time),
+                "acquired" => spec["acquireTime"] = time_of(&value, micro_time),
+                "duration" => spec["leaseDurationSeconds"] = value,
+                other => spec[other] = value,
+            }
+        }
+        self.show_lease(support::lease(&spec));
+    }
+
+    fn show_lease(&mut self, mut lease: Value) {
+        self.version += 1;
+        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.apply(Change::Lease(Event::Apply(decode(&lease))));
+        self.lease = Some(lease);
+    }
+
+    fn renews(&mut self, words: &[&str]) {
+        let mut ahead = 0;
+        for word in words {
+            if let Some(skew) = word.strip_prefix("clock=") {
+                ahead = millis(skew);
+            }
+        }
+        for at in words.iter().filter(|w| !w.starts_with("clock=")).map(|w| millis(w)) {
+            self.now = at.try_into().unwrap();
+            let mut lease = self.lease.clone().expect("a Lease");
+            lease["spec"]["renewTime"] = json!(micro_time(at + ahead));
+            self.show_lease(lease);
+        }
+    }
+
+    fn see_pod(&mut self, name: &str, words: &[&str]) {
+        let (mut uid, mut node, mut phase) = (name.to_owned() + "-uid", "n1", "Running");
+        let (mut containers, mut sidecars, mut debuggers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut metadata = json!({});
+        let mut spec = json!({});
+        let mut conditions = Vec::new();
+        for word in words {
+            match (*word, word.split_once('=')) {
+                ("unbound", _) => node = "",
+                ("host-network", _) => spec["hostNetwork"] = json!(true),
+                ("shared-pid", _) => spec["shareProcessNamespace"] = json!(true),
+                ("host-pid", _) => spec["hostPID"] = json!(true),
+                ("outsider", _) => metadata["labels"] = json!({"app": "other"}),
+                ("by-pod-gc", _) => conditions.push(disruption("DeletionByPodGC")),
+                ("evicted", _) => conditions.push(disruption("EvictionByEvictionAPI")),
+                (_, Some(("uid", value))) => value.clone_into(&mut uid),
+                (_, Some(("on", value))) => node = value,
+                (_, Some(("phase", value))) => phase = value,
+                (_, Some(("hostname", value))) => spec["hostname"] = json!(value),
+                (_, Some(("static", hash))) => {
+                    metadata["annotations"] =
+                        json!({"kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": hash});
+                }
+                (_, Some((name, state))) => match name.split_once(':') {
+                    Some(("sidecar", name)) => sidecars.push((name, "Always", status(name, state))),
+                    Some(("init", name)) => sidecars.push((name, "", status(name, state))),
+                    Some(("debug", name)) => debuggers.push((name, status(name, state))),
+                    _ => containers.push((name, status(name, state))),
+                },
+                other => panic!("unknown word {other:?}"),
+            }
+        }
+        let mut pod = support::pod(name, &uid, node, phase, &containers);
+        merge(&mut pod["metadata"], &metadata);
+        merge(&mut pod["spec"], &spec);
+        pod["spec"]["initContainers"] =
+            sidecars.iter().map(|(n, policy, _)| json!({"name": n, "restartPolicy": policy})).collect();
+        pod["spec"]["ephemeralContainers"] = debuggers.iter().map(|(n, _)| json!({"name": n})).collect();
+        pod["status"]["initContainerStatuses"] = sidecars.into_iter().map(|(_, _, status)| status).filter(|s| !s.is_null()).collect();
+        pod["status"]["ephemeralContainerStatuses"] = debuggers.into_iter().map(|(_, status)| status).filter(|s| !s.is_null()).collect();
+        conditions.iter().for_each(|c| pod["status"]["conditions"].as_array_mut().unwrap().push(c.clone()));
+        self.apply(Change::Pod(Event::Apply(decode(&pod))));
+        self.pods.insert(name.to_owned(), pod);
+    }
+
+    fn verdict(mut self) -> String {
+        let group = Key::new(NAMESPACE, "web");
+        // The first look tells the index whether to seek the holder outside the group.
+        self.index.snapshot(&group);
+        let snapshot = self.index.snapshot(&group).expect("a valid group");
+        let holder = snapshot.lease.and_then(|l| l.record.holder()).map(ToOwned::to_owned);
+        let memory = Memory { contradicted: holder.filter(|_| self.contradicted), ..Memory::default() };
+        let judgement = judge_group(&snapshot, &memory);
+        let clear = match judgement.clear {
+            Clearable::Never => "never cleared",
+            Clearable::AtOnce => "cleared at once",
+            Clearable::WhenRanOut => "cleared when it ran out",
+        };
+        let mut text = format!("{}, {clear}", judgement.verdict);
+        if let Some(subject) = judgement.subject {
+            write!(text, "; pod {} uid {}", subject.name, subject.uid).unwrap();
+        }
+        if judgement.restarting {
+            text.push_str(", which restarts");
+        }
+        text + "\n"
+    }
+}
+
+/// A container's status from `running`, `running(since=11,last=10)`, `ended(10,OOMKilled)`, `waiting(last=10)`,
+/// `missing`. Times are by the node's clock.
+fn status(name: &str, text: &str) -> Value {
+    let (state, arguments) = text.strip_suffix(')').and_then(|t| t.split_once('(')).unwrap_or((text, ""));
+    let arguments: Vec<_> = arguments.split(',').filter(|a| !a.is_empty()).collect();
+    let get = |name: &str| arguments.iter().find_map(|a| a.strip_prefix(name)?.strip_prefix('='));
+    let run = |at: &str, reason: &str| {
+        let at = if at == "never" { json!(null) } else { time_of(&serde_json::from_str(at).unwrap(), time) };
+        json!({"terminated": {"exitCode": 1, "reason": reason, "finishedAt": at}})
+    };
+    let plain = |at: usize| arguments.get(at).copied().filter(|a| !a.contains('='));
+    let current = match state {
+        "running" => {
+            let since = get("since").map_or(0, millis);
+            json!({"running": {"startedAt": time(since)}})
+        }
+        "ended" => run(plain(0).expect("when it ended"), plain(1).unwrap_or("Error")),
+        "waiting" => json!({"waiting": {"reason": plain(0).unwrap_or("CrashLoopBackOff")}}),
+        "missing" => return Value::Null,
+        other => panic!("unknown state {other:?}"),
+    };
+    let last = get("last").map_or(json!({}), |at| run(at, get("why").unwrap_or("Error")));
+    json!({"name": name, "state": current, "lastState": last})
+}
+
+fn disruption(reason: &str) -> Value {
+    json!({"type": "DisruptionTarget", "status": "True", "reason": reason})
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    for (name, value) in from.as_object().into_iter().flatten() {
+        into[name] = value.clone();
+    }
+}
+
+fn millis(seconds: &str) -> i64 {
+    #[allow(clippy::cast_possible_truncation, reason = "test times are small")]
+    let millis = (seconds.parse::<f64>().expect("seconds") * 1_000.0).round() as i64;
+    millis
+}
+
+/// Numbers are seconds of the case; anything else stands as it is.
+fn time_of(value: &Value, written: impl Fn(i64) -> String) -> Value {
+    match value.as_f64() {
+        Some(_) => json!(written(millis(&value.to_string()))),
+        None => value.clone(),
+    }
+}

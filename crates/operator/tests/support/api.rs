@@ -1,0 +1,219 @@
+//! A small API server: objects with versions, optimistic concurrency, and what each write tells the watches.
+
+use std::collections::BTreeMap;
+
+use kube::runtime::watcher::Event;
+use leadergroup_api::ReleaseForm;
+use leadergroup_operator::decide::{Action, Clear};
+use leadergroup_operator::engine::{Failure, Job, Outcome, Work};
+use leadergroup_operator::index::Change;
+use leadergroup_operator::time::Mono;
+use leadergroup_operator::wire::LeaseWire;
+use serde_json::{Value, json};
+
+use super::{decode, decode_group, wall};
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Group,
+    Lease,
+    Pod,
+    Node,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Group, Self::Node, Self::Lease, Self::Pod];
+}
+
+/// One thing that a watch tells.
+#[derive(Clone, Debug)]
+pub enum Told {
+    Applied(Value),
+    Deleted(Value),
+}
+
+/// The change that the engine is fed with.
+pub fn change(kind: Kind, event: &Event<Value>) -> Change {
+    fn map<T>(event: &Event<Value>, decode: impl Fn(&Value) -> T) -> Event<T> {
+        match event {
+            Event::Apply(o) => Event::Apply(decode(o)),
+            Event::Delete(o) => Event::Delete(decode(o)),
+            Event::Init => Event::Init,
+            Event::InitApply(o) => Event::InitApply(decode(o)),
+            Event::InitDone => Event::InitDone,
+        }
+    }
+    match kind {
+        Kind::Group => Change::Group(map(event, decode_group)),
+        Kind::Lease => Change::Lease(map(event, decode)),
+        Kind::Pod => Change::Pod(map(event, decode)),
+        Kind::Node => Change::Node(map(event, decode)),
+    }
+}
+
+/// A clear that was carried out.
+#[derive(Clone, Debug)]
+pub struct Cleared {
+    /// The version that was cleared, as the server had it.
+    pub version: u64,
+    pub clear: Clear,
+}
+
+#[derive(Debug, Default)]
+pub struct Api {
+    version: u64,
+    uids: u64,
+    objects: BTreeMap<(Kind, String), Value>,
+    log: Vec<(Kind, Told)>,
+    pub cleared: Vec<Cleared>,
+    pub status_writes: usize,
+    /// Takes any version for the present one, as no real API server would.
+    pub careless: bool,
+}
+
+impl Api {
+    pub fn get(&self, kind: Kind, name: &str) -> Option<&Value> {
+        self.objects.get(&(kind, name.to_owned()))
+    }
+
+    pub fn list(&self, kind: Kind) -> Vec<Value> {
+        self.objects.iter().filter(|((k, _), _)| *k == kind).map(|(_, o)| o.clone()).collect()
+    }
+
+    /// What the watches have yet to be told.
+    pub fn take_log(&mut self) -> Vec<(Kind, Told)> {
+        std::mem::take(&mut self.log)
+    }
+
+    /// Creates or replaces an object; returns its new version.
+    pub fn put(&mut self, kind: Kind, mut object: Value) -> u64 {
+        let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
+        if object["metadata"]["uid"].is_null() {
+            self.uids += 1;
+            let known = self.get(kind, &name).map(|o| o["metadata"]["uid"].clone());
+            object["metadata"]["uid"] = known.unwrap_or_else(|| json!(format!("uid-{}", self.uids)));
+        }
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.log.push((kind, Told::Applied(object.clone())));
+        self.objects.insert((kind, name), object);
+        self.version
+    }
+
+    pub fn delete(&mut self, kind: Kind, name: &str) {
+        if let Some(mut object) = self.objects.remove(&(kind, name.to_owned())) {
+            self.version += 1;
+            object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            self.log.push((kind, Told::Deleted(object)));
+        }
+    }
+
+    /// Replaces a Lease's spec if it is at that version, or creates it if there is none and none was expected.
+    pub fn write_lease(&mut self, name: &str, expected: Option<u64>, spec: &Value) -> Result<u64, Failure> {
+        if self.version_of(Kind::Lease, name) != expected {
+            return Err(Failure::Conflict);
+        }
+        let mut lease = self.get(Kind::Lease, name).cloned().unwrap_or_else(|| super::lease(&json!({})));
+        if expected.is_none() {
+            lease["metadata"]["name"] = json!(name);
+            lease["metadata"]["uid"] = json!(null);
+        }
+        lease["spec"] = spec.clone();
+        Ok(self.put(Kind::Lease, lease))
+    }
+
+    pub fn version_of(&self, kind: Kind, name: &str) -> Option<u64> {
+        self.get(kind, name)?["metadata"]["resourceVersion"].as_str()?.parse().ok()
+    }
+
+    /// Does what the operator asks for.
+    pub fn perform(&mut self, work: &Work, requested_at: Mono) -> Option<Outcome> {
+        Some(match &work.job {
+            Job::Act(Action::ReadLease { lease }) => {
+                Outcome::Lease { requested_at, result: Ok(self.get(Kind::Lease, &lease.name).map(decode)) }
+            }
+            Job::Act(Action::CreateLease { lease, duration }) => {
+                let spec = json!({
+                    "leaseDurationSeconds": duration, "leaseTransitions": 0,
+                    "acquireTime": wall(0).to_string(), "renewTime": wall(0).to_string(),
+                });
+                // Either way it exists then.
+                let _ = self.write_lease(&lease.name, None, &spec);
+                Outcome::Lease { requested_at, result: Ok(self.get(Kind::Lease, &lease.name).map(decode)) }
+            }
+            Job::Act(Action::ReadPods { selector, .. }) => {
+                let (label, value) = selector.split_once('=').expect("a selector of one label");
+                let mut pods = self.list(Kind::Pod);
+                pods.retain(|p| p["metadata"]["labels"][label] == json!(value));
+                Outcome::Pods { requested_at, result: Ok(pods.iter().map(decode).collect()) }
+            }
+            Job::Act(Action::Clear(clear)) => {
+                Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(clear) }
+            }
+            Job::WriteStatus { version, status } => {
+                let status = serde_json::to_value(status).expect("a status");
+                let result = self.write_status(work, version, &status, false);
+                Outcome::Status {
+                    result: result.map(|group| {
+                        let version = group["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+                        Some((version, decode(&group["status"])))
+                    }),
+                }
+            }
+            Job::WriteInvalid { version, message } => {
+                let status = json!({"conditions": [{
+                    "type": "Stalled", "status": "True", "reason": "Undecodable", "message": message,
+                    "lastTransitionTime": wall(0).to_string(),
+                }]});
+                Outcome::Status { result: self.write_status(work, version, &status, true).map(|_| None) }
+            }
+            Job::Tell(_) => return None,
+        })
+    }
+
+    fn clear(&mut self, clear: &Clear) -> Result<Option<LeaseWire>, Failure> {
+        let name = &clear.lease.name;
+        let mut lease = self.get(Kind::Lease, name).cloned().ok_or(Failure::Conflict)?;
+        let current = |field: &str| lease["metadata"][field].as_str().unwrap_or_default();
+        if !self.careless && (current("resourceVersion") != clear.version || current("uid") != clear.uid) {
+            return Err(Failure::Conflict);
+        }
+        let version = self.version_of(Kind::Lease, name).unwrap_or_default();
+        self.cleared.push(Cleared { version, clear: clear.clone() });
+        match clear.form {
+            ReleaseForm::Delete => {
+                self.delete(Kind::Lease, name);
+                return Ok(None);
+            }
+            ReleaseForm::Empty => lease["spec"]["holderIdentity"] = json!(""),
+            ReleaseForm::Null => {
+                lease["spec"].as_object_mut().expect("a spec").remove("holderIdentity");
+            }
+        }
+        lease["spec"]["leaseDurationSeconds"] = json!(1);
+        self.put(Kind::Lease, lease);
+        Ok(self.get(Kind::Lease, name).map(decode))
+    }
+
+    fn write_status(&mut self, work: &Work, version: &str, status: &Value, merge: bool) -> Result<Value, Failure> {
+        self.status_writes += 1;
+        let mut group = self.get(Kind::Group, &work.group.name).cloned().ok_or(Failure::Conflict)?;
+        if group["metadata"]["resourceVersion"] != json!(version) || group["metadata"]["uid"] != json!(work.uid) {
+            return Err(Failure::Conflict);
+        }
+        let before = group["status"].clone();
+        if merge {
+            for (name, value) in status.as_object().into_iter().flatten() {
+                group["status"][name] = value.clone();
+            }
+        } else {
+            group["status"] = status.clone();
+        }
+        // A write that changes nothing is none.
+        if group["status"] != before {
+            self.put(Kind::Group, group);
+        }
+        Ok(self.get(Kind::Group, &work.group.name).cloned().expect("the group"))
+    }
+}

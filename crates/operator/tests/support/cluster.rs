@@ -1,0 +1,276 @@
+//! The engine joined to the fake API server, under a clock that a test moves. Nothing takes time unless the test says so.
+
+use std::collections::{HashSet, VecDeque};
+
+use kube::runtime::watcher::Event;
+use leadergroup_api::LeaderGroupStatus;
+use leadergroup_operator::decide::{Action, Notice};
+use leadergroup_operator::engine::{Engine, Failure, Job, Outcome};
+use serde_json::{Value, json};
+
+use super::api::{Api, Kind, Told, change};
+use super::{decode, micro_time, ms, now_at};
+
+/// Rounds of work after which the engine is said to find no rest.
+const ROUNDS: usize = 200;
+
+/// What becomes of the operator's next clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Answered,
+    /// It is carried out, and the answer is lost.
+    LandsUnanswered,
+    /// It never arrives, and neither does an answer.
+    Lost,
+    /// It is refused.
+    Denied,
+}
+
+pub struct Cluster {
+    pub api: Api,
+    pub engine: Engine,
+    /// In milliseconds, on every sane clock.
+    pub now: u64,
+    pub fate: Fate,
+    pub notices: Vec<Notice>,
+    /// The names of all jobs done so far.
+    pub jobs: Vec<String>,
+    held: HashSet<Kind>,
+    told: VecDeque<(Kind, Told)>,
+    /// What happens on the API server just before the next clear arrives.
+    pub before_clear: Option<fn(&mut Api)>,
+}
+
+impl Cluster {
+    /// A cluster with nodes `n1` and `n2` and the group `web` with this spec, and an operator that has seen it.
+    pub fn new(spec: &Value) -> Self {
+        let mut api = Api::default();
+        api.put(Kind::Node, super::node("n1", true, false));
+        api.put(Kind::Node, super::node("n2", true, false));
+        api.put(Kind::Group, super::group(spec));
+        Self::around(api)
+    }
+
+    /// An operator that starts on what there is.
+    pub fn around(api: Api) -> Self {
+        let mut cluster = Self {
+            api,
+            engine: Engine::default(),
+            now: 0,
+            fate: Fate::Answered,
+            notices: Vec::new(),
+            jobs: Vec::new(),
+            held: HashSet::new(),
+            told: VecDeque::new(),
+            before_clear: None,
+        };
+        cluster.restart();
+        cluster
+    }
+
+    /// Another operator takes over: it knows nothing but what the API server has.
+    pub fn restart(&mut self) {
+        self.engine = Engine::default();
+        Kind::ALL.into_iter().for_each(|kind| self.relist(kind));
+        self.settle();
+    }
+
+    /// The watch was interrupted, and lists everything again.
+    pub fn relist(&mut self, kind: Kind) {
+        self.told.extend(self.api.take_log());
+        self.told.retain(|(k, _)| *k != kind);
+        self.feed(kind, &Event::Init);
+        for object in self.api.list(kind) {
+            self.feed(kind, &Event::InitApply(object));
+        }
+        self.feed(kind, &Event::InitDone);
+    }
+
+    /// The watch falls silent, though it looks open.
+    pub fn hold(&mut self, kind: Kind) {
+        self.settle();
+        self.held.insert(kind);
+    }
+
+    /// The watch catches up.
+    pub fn release(&mut self, kind: Kind) {
+        self.held.remove(&kind);
+        self.settle();
+    }
+
+    fn feed(&mut self, kind: Kind, event: &Event<Value>) {
+        self.engine.change(change(kind, event), now_at(ms(self.now)));
+    }
+
+    /// Lets everything happen that takes no time.
+    pub fn settle(&mut self) {
+        for _ in 0..ROUNDS {
+            self.told.extend(self.api.take_log());
+            let next = self.told.iter().position(|(kind, _)| !self.held.contains(kind));
+            if let Some((kind, told)) = next.and_then(|at| self.told.remove(at)) {
+                let event = match told {
+                    Told::Applied(object) => Event::Apply(object),
+                    Told::Deleted(object) => Event::Delete(object),
+                };
+                self.feed(kind, &event);
+            }
+            let work = self.engine.take_work();
+            if next.is_none() && work.is_empty() {
+                return;
+            }
+            for work in work {
+                let (name, outcome) = self.perform(&work);
+                self.jobs.push(name);
+                if let Some(outcome) = outcome {
+                    self.engine.outcome(&work.group, &work.uid, outcome, now_at(ms(self.now)));
+                }
+            }
+        }
+        panic!("no rest after {ROUNDS} rounds: {:?}", &self.jobs[self.jobs.len() - 20..]);
+    }
+
+    fn perform(&mut self, work: &leadergroup_operator::engine::Work) -> (String, Option<Outcome>) {
+        let requested_at = ms(self.now);
+        let Job::Act(Action::Clear(clear)) = &work.job else {
+            let name = match &work.job {
+                Job::Act(action) => format!("{action:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+                Job::WriteStatus { .. } => "WriteStatus".to_owned(),
+                Job::WriteInvalid { .. } => "WriteInvalid".to_owned(),
+                Job::Tell(notice) => {
+                    self.notices.push(notice.clone());
+                    format!("Tell {}", notice.reason)
+                }
+            };
+            return (name, self.api.perform(work, requested_at));
+        };
+        if let Some(happens) = self.before_clear.take() {
+            happens(&mut self.api);
+        }
+        let fate = std::mem::replace(&mut self.fate, Fate::Answered);
+        let failed =
+            |failure| Some(Outcome::Cleared { clear: clear.clone(), requested_at, result: Err(failure) });
+        let lost = || failed(Failure::Unknown("no answer".to_owned()));
+        let outcome = match fate {
+            Fate::Answered => self.api.perform(work, requested_at),
+            Fate::LandsUnanswered => {
+                self.api.perform(work, requested_at);
+                lost()
+            }
+            Fate::Lost => lost(),
+            Fate::Denied => {
+                self.fate = Fate::Denied;
+                failed(Failure::Denied("forbidden".to_owned()))
+            }
+        };
+        ("Clear".to_owned(), outcome)
+    }
+
+    /// Lets so many milliseconds pass.
+    pub fn pass(&mut self, milliseconds: u64) {
+        self.settle();
+        let end = self.now + milliseconds;
+        while let Some(wake) = self.engine.next_wake().filter(|at| *at <= ms(end)) {
+            self.now = self.now.max(u64::try_from(wake.as_millis()).unwrap());
+            // Timers have a finer grain than this clock.
+            if ms(self.now) < wake {
+                self.now += 1;
+            }
+            self.engine.wake(now_at(ms(self.now)));
+            self.settle();
+        }
+        self.now = end;
+        self.settle();
+    }
+
+    /// The candidate writes itself into the Lease, by a clock that is so many milliseconds ahead, as client-go does:
+    /// `transitions` counts up and `acquireTime` is new only if the holder is another one.
+    pub fn renew_by(&mut self, holder: &str, ahead: i64) {
+        let at = micro_time(i64::try_from(self.now).unwrap() + ahead);
+        let mut spec = self.lease().clone();
+        if spec["holderIdentity"] != json!(holder) {
+            let first = spec["holderIdentity"].is_null() && spec["leaseTransitions"].is_null();
+            let count = spec["leaseTransitions"].as_i64().unwrap_or(0);
+            spec["leaseTransitions"] = json!(if first { 0 } else { count + 1 });
+            spec["acquireTime"] = json!(at);
+        }
+        spec["holderIdentity"] = json!(holder);
+        spec["leaseDurationSeconds"] = json!(15);
+        spec["renewTime"] = json!(at);
+        self.set_lease(&spec);
+    }
+
+    pub fn renew(&mut self, holder: &str) {
+        self.renew_by(holder, 0);
+    }
+
+    /// Renews every two seconds, so many times, beginning now.
+    pub fn renew_times(&mut self, holder: &str, times: usize) {
+        for _ in 0..times {
+            self.renew(holder);
+            self.pass(2_000);
+        }
+    }
+
+    /// The Lease's spec, whoever writes it; null if there is no Lease.
+    pub fn lease(&self) -> Value {
+        self.api.get(Kind::Lease, "web").map_or(json!(null), |lease| lease["spec"].clone())
+    }
+
+    pub fn set_lease(&mut self, spec: &Value) {
+        let version = self.api.version_of(Kind::Lease, "web");
+        self.api.write_lease("web", version, spec).expect("the version that was read");
+        self.settle();
+    }
+
+    pub fn put_pod(&mut self, pod: Value) {
+        self.api.put(Kind::Pod, pod);
+        self.settle();
+    }
+
+    pub fn put_group(&mut self, group: Value) {
+        self.api.put(Kind::Group, group);
+        self.settle();
+    }
+
+    /// A node changes.
+    pub fn put_node(&mut self, name: &str, ready: bool, out_of_service: bool) {
+        self.api.put(Kind::Node, super::node(name, ready, out_of_service));
+        self.settle();
+    }
+
+    pub fn delete(&mut self, kind: Kind, name: &str) {
+        self.api.delete(kind, name);
+        self.settle();
+    }
+
+    /// The stored status of the group `web`.
+    pub fn status(&self) -> LeaderGroupStatus {
+        self.status_of("web")
+    }
+
+    pub fn status_of(&self, group: &str) -> LeaderGroupStatus {
+        let group = self.api.get(Kind::Group, group).expect("the group");
+        if group["status"].is_null() { LeaderGroupStatus::default() } else { decode(&group["status"]) }
+    }
+
+    /// The stored verdict, as text.
+    pub fn verdict(&self) -> String {
+        self.status().holder.map_or_else(String::new, |h| h.verdict.to_string())
+    }
+
+    /// The reason of a condition of the group `web`, with its value.
+    pub fn condition(&self, type_: &str) -> String {
+        condition_of(&self.status(), type_)
+    }
+
+    /// How often the operator did that.
+    pub fn count(&self, job: &str) -> usize {
+        self.jobs.iter().filter(|j| *j == job).count()
+    }
+}
+
+/// `Value Reason` of a condition.
+pub fn condition_of(status: &LeaderGroupStatus, type_: &str) -> String {
+    let condition = status.conditions.iter().find(|c| c.type_ == type_);
+    condition.map_or_else(String::new, |c| format!("{} {}", c.status, c.reason))
+}

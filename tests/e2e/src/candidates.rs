@@ -1,0 +1,299 @@
+//! Candidates: pods that run the program in `tests/candidates/client-go`.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use leadergroup_api::GROUP_LABEL;
+use serde_json::{Value, json};
+
+/// Candidates in the making: pods that race for a Lease with client-go.
+#[derive(Clone, Debug)]
+pub struct Candidates {
+    pub(crate) name: String,
+    pub(crate) lease: String,
+    pub(crate) may_create: bool,
+    labels: Vec<(String, String)>,
+    replicas: u32,
+    timing: (u32, u32, u32),
+    args: Vec<String>,
+    grace: u32,
+    memory_limit: Option<String>,
+    sidecar: bool,
+    restart_policy: Option<&'static str>,
+}
+
+/// What the pods are made by.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    pub(crate) candidates: Candidates,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Deployment,
+    StatefulSet,
+    Job,
+    Pod,
+}
+
+impl Candidates {
+    /// One candidate with the timing 6 s, 4 s, 1 s, for the Lease and the group of the same name. It ends at once when
+    /// told to, and leaves its Lease to expire.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            lease: name.to_owned(),
+            may_create: true,
+            labels: vec![(GROUP_LABEL.to_owned(), name.to_owned())],
+            replicas: 1,
+            timing: (6, 4, 1),
+            args: Vec::new(),
+            grace: 5,
+            memory_limit: None,
+            sidecar: false,
+            restart_policy: None,
+        }
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// Lease duration, renew deadline and retry period, in seconds.
+    #[must_use]
+    pub fn timing(mut self, duration: u32, renew_deadline: u32, retry_period: u32) -> Self {
+        self.timing = (duration, renew_deadline, retry_period);
+        self
+    }
+
+    /// A Lease of another name.
+    #[must_use]
+    pub fn lease(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.lease);
+        self
+    }
+
+    /// Candidates of another group, by the default label.
+    #[must_use]
+    pub fn of_group(self, group: &str) -> Self {
+        let mut candidates = self.without_labels();
+        candidates.labels.push((GROUP_LABEL.to_owned(), group.to_owned()));
+        candidates
+    }
+
+    /// Another label on the pods.
+    #[must_use]
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        self.labels.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Candidates of no group.
+    #[must_use]
+    pub fn without_labels(mut self) -> Self {
+        self.labels.clear();
+        self
+    }
+
+    /// The leader gives its Lease up when told to end.
+    #[must_use]
+    pub fn releasing(self) -> Self {
+        self.arg("--release")
+    }
+
+    /// The leader crashes after leading for so many seconds.
+    #[must_use]
+    pub fn crashing_after(self, seconds: u32) -> Self {
+        self.arg(&format!("--exit-after={seconds}s"))
+    }
+
+    /// The leader takes more memory than it may after leading for so many seconds.
+    #[must_use]
+    pub fn running_out_of_memory_after(mut self, seconds: u32) -> Self {
+        self.memory_limit = Some("64Mi".to_owned());
+        self.arg("--alloc-mb-on-lead=256").arg(&format!("--alloc-after={seconds}s"))
+    }
+
+    /// Every candidate calls itself so, instead of by its pod's name; `$(POD_NAME)` stands for that.
+    #[must_use]
+    pub fn identity(self, identity: &str) -> Self {
+        self.arg(&format!("--identity={identity}"))
+    }
+
+    /// Another argument.
+    #[must_use]
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Seconds a pod is granted to end.
+    #[must_use]
+    pub fn grace(mut self, seconds: u32) -> Self {
+        self.grace = seconds;
+        self
+    }
+
+    /// A second container `side` beside `app`: a live process that has no part in this election.
+    #[must_use]
+    pub fn with_sidecar(mut self) -> Self {
+        self.sidecar = true;
+        self
+    }
+
+    /// Containers that end stay down.
+    #[must_use]
+    pub fn never_restarted(mut self) -> Self {
+        self.restart_policy = Some("Never");
+        self
+    }
+
+    /// The candidates have no right to create Leases.
+    #[must_use]
+    pub fn without_create(mut self) -> Self {
+        self.may_create = false;
+        self
+    }
+
+    /// The pods of a Deployment.
+    pub fn deployment(&self) -> Workload {
+        self.workload(Kind::Deployment)
+    }
+
+    /// The pods of a `StatefulSet`, all at once.
+    pub fn stateful_set(&self) -> Workload {
+        self.workload(Kind::StatefulSet)
+    }
+
+    /// The pods of a Job.
+    pub fn job(&self) -> Workload {
+        self.workload(Kind::Job)
+    }
+
+    /// One pod that nothing replaces, of the candidates' name.
+    pub fn pod(&self) -> Workload {
+        self.workload(Kind::Pod)
+    }
+
+    fn workload(&self, kind: Kind) -> Workload {
+        Workload { candidates: self.clone(), kind }
+    }
+}
+
+impl Workload {
+    /// The object, with the API version and kind in it.
+    pub(crate) fn object(&self, image: &str) -> Value {
+        let wanted = &self.candidates;
+        let selector = json!({"matchLabels": {"app": wanted.name}});
+        match self.kind {
+            Kind::Pod => {
+                let mut pod = self.template(image);
+                pod["apiVersion"] = json!("v1");
+                pod["kind"] = json!("Pod");
+                pod["metadata"]["name"] = json!(wanted.name);
+                pod
+            }
+            Kind::Deployment => json!({
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": wanted.name},
+                "spec": {"replicas": wanted.replicas, "selector": selector, "template": self.template(image)},
+            }),
+            Kind::StatefulSet => json!({
+                "apiVersion": "apps/v1", "kind": "StatefulSet",
+                "metadata": {"name": wanted.name},
+                "spec": {
+                    "replicas": wanted.replicas, "selector": selector, "template": self.template(image),
+                    "serviceName": wanted.name, "podManagementPolicy": "Parallel",
+                },
+            }),
+            Kind::Job => json!({
+                "apiVersion": "batch/v1", "kind": "Job",
+                "metadata": {"name": wanted.name},
+                "spec": {
+                    "parallelism": wanted.replicas, "completions": wanted.replicas, "backoffLimit": 0,
+                    "template": self.template(image),
+                },
+            }),
+        }
+    }
+
+    fn template(&self, image: &str) -> Value {
+        let wanted = &self.candidates;
+        let restart = match (wanted.restart_policy, self.kind) {
+            (Some(policy), _) => policy,
+            (None, Kind::Job) => "Never",
+            (None, _) => "Always",
+        };
+        let mut labels = json!({"app": wanted.name});
+        for (name, value) in &wanted.labels {
+            labels[name] = json!(value);
+        }
+        let mut containers = vec![self.container("app", image, &wanted.lease, &wanted.args)];
+        if let Some(limit) = &wanted.memory_limit {
+            containers[0]["resources"] = json!({"limits": {"memory": limit}});
+        }
+        if wanted.sidecar {
+            containers.push(self.container("side", image, &format!("{}-side", wanted.lease), &[]));
+        }
+        json!({
+            "metadata": {"labels": labels},
+            "spec": {
+                "serviceAccountName": wanted.name,
+                "terminationGracePeriodSeconds": wanted.grace,
+                "restartPolicy": restart,
+                "containers": containers,
+            },
+        })
+    }
+
+    fn container(&self, name: &str, image: &str, lease: &str, args: &[String]) -> Value {
+        let (duration, deadline, retry) = self.candidates.timing;
+        let mut all = vec![
+            format!("--lease={lease}"),
+            format!("--lease-duration={duration}s"),
+            format!("--renew-deadline={deadline}s"),
+            format!("--retry-period={retry}s"),
+        ];
+        all.extend_from_slice(args);
+        let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+        json!({
+            "name": name,
+            "image": image,
+            "imagePullPolicy": "IfNotPresent",
+            "args": all,
+            "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],
+        })
+    }
+
+    /// What the pods need to be allowed: a `ServiceAccount`, a Role and a `RoleBinding`.
+    pub(crate) fn rights(&self) -> Vec<Value> {
+        let Candidates { name, lease, may_create, .. } = &self.candidates;
+        let named = json!([lease, format!("{lease}-side")]);
+        let group = json!(["coordination.k8s.io"]);
+        let mut rules =
+            vec![json!({"apiGroups": group, "resources": ["leases"], "resourceNames": named, "verbs": ["get", "update"]})];
+        if *may_create {
+            rules.push(json!({"apiGroups": group, "resources": ["leases"], "verbs": ["create"]}));
+        }
+        let authorization = "rbac.authorization.k8s.io";
+        vec![
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}),
+            json!({
+                "apiVersion": format!("{authorization}/v1"), "kind": "Role", "metadata": {"name": name}, "rules": rules,
+            }),
+            json!({
+                "apiVersion": format!("{authorization}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
+                "roleRef": {"apiGroup": authorization, "kind": "Role", "name": name},
+                "subjects": [{"kind": "ServiceAccount", "name": name}],
+            }),
+        ]
+    }
+}
+
+/// The names of the pods that belong to these candidates.
+pub fn candidate_pods(pods: &[Pod], candidates: &str) -> Vec<String> {
+    pods.iter().filter(|pod| pod.labels().get("app").is_some_and(|app| app == candidates)).map(ResourceExt::name_any).collect()
+}

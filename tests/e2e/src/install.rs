@@ -1,0 +1,131 @@
+//! The operator, built and installed as a user installs it; done once per test program.
+
+use std::env;
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
+use leadergroup_cluster::{Cluster, workspace_root};
+use serde_json::{Value, json};
+
+use crate::command::run;
+
+/// Where the operator runs.
+pub const OPERATOR_NAMESPACE: &str = "leadergroup-system";
+/// The image that `config/default` names.
+const OPERATOR_IMAGE: &str = "leadergroup.test/leadergroup-operator:dev";
+/// Says which build a Deployment's pods run: a new one replaces them.
+const BUILD: &str = "leadergroup.test/build";
+
+/// A cluster that has what a session needs.
+pub(crate) struct Installed {
+    pub(crate) cluster: Cluster,
+    pub(crate) kubectl: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) candidate_image: String,
+    /// The operator's program, where it has to run beside the cluster rather than in it.
+    pub(crate) local_program: Option<PathBuf>,
+}
+
+impl Installed {
+    /// Installs at the first call.
+    pub(crate) fn get() -> Result<&'static Self> {
+        static INSTALLED: OnceLock<Result<Installed, String>> = OnceLock::new();
+        let installed = INSTALLED.get_or_init(|| Self::install().map_err(|error| format!("{error:#}")));
+        installed.as_ref().map_err(|error| anyhow!("there is no cluster with the operator: {error}"))
+    }
+
+    fn install() -> Result<Self> {
+        let cluster = Cluster::from_env()?;
+        let mut installed = Self {
+            kubectl: cluster.kubectl()?,
+            kubeconfig: cluster.kubeconfig(),
+            candidate_image: leadergroup_cluster::CANDIDATE_IMAGE.to_owned(),
+            local_program: None,
+            cluster,
+        };
+        if installed.cluster.is_existing() {
+            let image = image_from("LEADERGROUP_IMAGE", "the operator's image")?;
+            installed.candidate_image = image_from("CANDIDATE_IMAGE", "the image of tests/candidates/client-go")?;
+            installed.deploy(&image, "as given")?;
+        } else if installed.cluster.has_real_node() {
+            let program = build(true)?;
+            installed.cluster.load_image(OPERATOR_IMAGE, &program)?;
+            installed.cluster.load_candidate()?;
+            installed.deploy(OPERATOR_IMAGE, &digest(&program)?)?;
+        } else {
+            installed.apply("crds")?;
+            installed.local_program = Some(build(false)?);
+        }
+        Ok(installed)
+    }
+
+    /// kubectl for this cluster.
+    pub(crate) fn kubectl(&self) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        command
+    }
+
+    fn apply(&self, folder: &str) -> Result<()> {
+        let folder = workspace_root()?.join(folder);
+        run(self.kubectl().args(["apply", "--kustomize"]).arg(folder)).map(drop)
+    }
+
+    fn deploy(&self, image: &str, build: &str) -> Result<()> {
+        self.apply("config/default")?;
+        let patch = json!({"spec": {"template": {
+            "metadata": {"annotations": {BUILD: build}},
+            "spec": {"containers": [{"name": "operator", "image": image}]},
+        }}});
+        let deployment = ["--namespace", OPERATOR_NAMESPACE, "deployment/leadergroup-operator"];
+        run(self.kubectl().arg("patch").args(deployment).arg("--patch").arg(patch.to_string()))?;
+        run(self.kubectl().args(["scale", "--replicas=1"]).args(deployment))?;
+        run(self.kubectl().args(["rollout", "status", "--timeout=90s"]).args(deployment))
+            .context("the operator does not become available")
+            .map(drop)
+    }
+}
+
+fn image_from(variable: &str, what: &str) -> Result<String> {
+    env::var(variable).ok().filter(|image| !image.is_empty()).with_context(|| {
+        format!("CLUSTER=existing needs {variable}: push {what} where the cluster finds it, and set {variable} to its name")
+    })
+}
+
+/// Builds the operator: for an image static and optimized, otherwise in the quickest way.
+fn build(image: bool) -> Result<PathBuf> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace_root()?);
+    cargo.args(["build", "--quiet", "--package", "leadergroup-operator", "--bin", "leadergroup-operator"]);
+    cargo.arg("--message-format=json-render-diagnostics");
+    if image {
+        let triple = host_triple()?;
+        let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
+        // Flags for all builds would hide those for this one.
+        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        cargo.env(variable, "-C target-feature=+crt-static");
+        cargo.args(["--release", "--target", &triple]);
+    }
+    let messages = run(&mut cargo).context("the operator cannot be built")?;
+    let executable = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executable.context("cargo does not say where it put the operator")
+}
+
+fn host_triple() -> Result<String> {
+    let version = run(Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(ToOwned::to_owned).context("rustc -vV does not name its host")
+}
+
+fn digest(program: &Path) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&fs::read(program).with_context(|| format!("cannot read {}", program.display()))?);
+    Ok(format!("{:016x}", hasher.finish()))
+}

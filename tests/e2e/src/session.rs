@@ -1,0 +1,128 @@
+//! A cluster with the operator in it.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use anyhow::{Context, Result};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use leadergroup_cluster::Cluster;
+
+use crate::command::run;
+use crate::install::Installed;
+use crate::{Namespace, Operator};
+
+/// A cluster with the operator installed in it. Cheap to make again: what is slow is done once per program.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) installed: &'static Installed,
+    client: Client,
+    _local: Option<Arc<LocalOperator>>,
+}
+
+impl Session {
+    /// The cluster that the environment asks for (see [`Cluster::from_env`]), with the operator running: in the cluster
+    /// where pods are processes, as a child of this program otherwise.
+    pub async fn start() -> Result<Self> {
+        let installed = tokio::task::spawn_blocking(Installed::get).await.context("the installation panicked")??;
+        let local = installed.local_program.as_ref().map(|program| LocalOperator::shared(program, installed));
+        let client = client(installed).await?;
+        Ok(Self { installed, client, _local: local.transpose()? })
+    }
+
+    /// A session where pods are processes; elsewhere none, after telling which promise is not put to the test.
+    pub async fn with_kubelet(promise: &str) -> Result<Option<Self>> {
+        let session = Self::start().await?;
+        if session.cluster().has_real_node() {
+            return Ok(Some(session));
+        }
+        eprintln!("NOT PROVEN here (no kubelet): {promise}");
+        Ok(None)
+    }
+
+    /// A session where this program can reach into the cluster's node and control plane; elsewhere none, after telling
+    /// which promise is not put to the test.
+    pub async fn with_host(promise: &str) -> Result<Option<Self>> {
+        let Some(session) = Self::with_kubelet(promise).await? else { return Ok(None) };
+        if !session.cluster().is_existing() {
+            return Ok(Some(session));
+        }
+        eprintln!("NOT PROVEN here (the node is out of reach): {promise}");
+        Ok(None)
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.installed.cluster
+    }
+
+    /// The administrator's client.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The operator.
+    pub fn operator(&self) -> Operator {
+        Operator::new(self)
+    }
+
+    /// A new namespace, removed when the returned value is dropped.
+    pub async fn namespace(&self, name: &str) -> Result<Namespace> {
+        Namespace::create(self, name).await
+    }
+
+    /// Runs kubectl as the administrator and returns what it printed.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.installed.kubectl();
+        command.args(args);
+        tokio::task::spawn_blocking(move || run(&mut command)).await.context("kubectl could not be awaited")?
+    }
+
+    /// Where the operator writes its log, if it is a child of this program.
+    pub(crate) fn local_log() -> PathBuf {
+        std::env::temp_dir().join(format!("leadergroup-operator-{}.log", std::process::id()))
+    }
+}
+
+async fn client(installed: &Installed) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(&installed.kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+/// The operator as a child of this program, for as long as a session uses it.
+struct LocalOperator {
+    child: Mutex<Child>,
+}
+
+impl LocalOperator {
+    fn shared(program: &PathBuf, installed: &Installed) -> Result<Arc<Self>> {
+        static RUNNING: Mutex<Weak<LocalOperator>> = Mutex::new(Weak::new());
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(local) = running.upgrade() {
+            return Ok(local);
+        }
+        let log = File::options().create(true).append(true).open(Session::local_log())?;
+        let child = Command::new(program)
+            .env("KUBECONFIG", &installed.kubeconfig)
+            .env("HEALTH_ADDRESS", "127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let local = Arc::new(Self { child: Mutex::new(child) });
+        *running = Arc::downgrade(&local);
+        Ok(local)
+    }
+}
+
+impl Drop for LocalOperator {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
