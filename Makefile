@@ -61,6 +61,13 @@ bench: ## The figures, with and without the operator side by side
 	@$(with_cluster)
 	$(CARGO) run -q --release -p leadergroup-bench
 
+.PHONY: binary
+binary: ## Build the operator as one static binary, for crates/operator/Dockerfile
+	host=$$(rustc -vV | sed -n 's/^host: //p')
+	export CARGO_TARGET_$$(tr a-z- A-Z_ <<<"$$host")_RUSTFLAGS="-C target-feature=+crt-static"
+	$(CARGO) build --release -p leadergroup-operator --target "$$host"
+	echo "target/$$host/release"
+
 .PHONY: generate
 generate: ## Write crds/ from the code
 	$(CARGO) run -q -p leadergroup-api > crds/leadergroups.yaml.new

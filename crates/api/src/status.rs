@@ -41,7 +41,8 @@ pub struct LeaderGroupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Transition>,
 
-    /// Ready, Stalled, CandidatesFound, HolderSuspect.
+    /// Whether there is a leader (`Ready`), and what is in the way (`Stalled`, `CandidatesFound`, `HolderSuspect`,
+    /// `LeaseSuspect`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -95,7 +95,9 @@ where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     watcher(api, config).default_backoff().filter_map(|event| async move {
-        event.inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted, opening it again")).ok()
+        event
+            .inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted, opening it again"))
+            .ok()
     })
 }
 

@@ -4,7 +4,7 @@
 //! action and one status write under way. A renewal touches the index only; no decision is made for it unless the
 //! last one said that renewals matter.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -23,7 +23,7 @@ const FAILURES_SHOWN: u32 = 3;
 
 /// How long to wait after a first failure, and at most.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LAST_RETRY: Duration = Duration::from_secs(60);
+const LAST_RETRY: Duration = Duration::from_mins(1);
 
 /// Something for the outside world to do.
 #[derive(Clone, Debug)]
@@ -164,7 +164,7 @@ pub struct Engine {
     index: Index,
     entries: HashMap<Key, Entry>,
     timers: BTreeSet<(Mono, Key)>,
-    waiting: BTreeMap<Key, ()>,
+    waiting: BTreeSet<Key>,
     synced: [bool; 4],
     work: Vec<Work>,
 }
@@ -215,7 +215,7 @@ impl Engine {
             match self.index.runs_out_at(&key).filter(|at| wake == Wake::WhenLeaseRunsOut && *at > now.mono) {
                 Some(later) => self.arm(&key, later, wake),
                 None => {
-                    self.waiting.insert(key, ());
+                    self.waiting.insert(key);
                 }
             }
         }
@@ -268,7 +268,7 @@ impl Engine {
                 self.cleared(key, clear, requested_at, result, now);
             }
         }
-        self.waiting.insert(key.clone(), ());
+        self.waiting.insert(key.clone());
         self.settle(now);
     }
 
@@ -318,7 +318,17 @@ impl Engine {
                 );
                 let uid = entry.uid.clone();
                 self.index.observe_lease(key, lease, requested_at, now);
-                self.tell(key, uid, Notice { warning: false, reason: "HolderCleared".into(), action: format!("Clear{}", clear.version), note, pod: None });
+                self.tell(
+                    key,
+                    uid,
+                    Notice {
+                        warning: false,
+                        reason: "HolderCleared".into(),
+                        action: format!("Clear{}", clear.version),
+                        note,
+                        pod: None,
+                    },
+                );
             }
             Err(failure) => {
                 if matches!(failure, Failure::Unknown(_)) {
@@ -355,11 +365,11 @@ impl Engine {
         for (key, cause) in self.index.take_touched() {
             let decided_by_renewals = self.entries.get(&key).is_none_or(|e| e.renewals_matter);
             if cause == Cause::Change || decided_by_renewals {
-                self.waiting.insert(key, ());
+                self.waiting.insert(key);
             }
         }
         if self.is_synced() {
-            for key in std::mem::take(&mut self.waiting).into_keys() {
+            for key in std::mem::take(&mut self.waiting) {
                 self.decide(&key, now);
             }
         }

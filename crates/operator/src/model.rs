@@ -21,12 +21,17 @@ pub struct Container {
 }
 
 impl Container {
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        let present = match &self.state {
+            State::Terminated(run) => Some(run),
+            _ => None,
+        };
+        present.into_iter().chain(&self.last)
+    }
+
     /// The newest run known to have finished.
     pub fn newest_finished(&self) -> Option<&Run> {
-        match &self.state {
-            State::Terminated(run) => Some(run),
-            _ => self.last.as_ref(),
-        }
+        self.runs().next()
     }
 }
 
@@ -52,6 +57,9 @@ pub struct Run {
     pub exit_code: i64,
     /// The kubelet's reason.
     pub reason: Option<String>,
+    /// It was reported before it ended, by the operator's clock: the node's clock was ahead, and may have been set back
+    /// since. Set by the index.
+    pub ahead: bool,
 }
 
 impl Run {
@@ -73,6 +81,7 @@ pub enum Phase {
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "they are facts about a pod, not states of a machine")]
 pub struct Pod {
     /// Its name.
     pub name: String,
@@ -105,7 +114,28 @@ fn run(state: &ContainerStateWire) -> Option<Run> {
         finished_at: t.finished_at.as_deref().and_then(|t| t.parse().ok()),
         exit_code: t.exit_code,
         reason: t.reason.clone(),
+        ahead: false,
     })
+}
+
+impl Pod {
+    /// Marks the runs that end later than it is now; what was marked in the pod as known `before` stays so.
+    pub fn mark_ends_ahead(&mut self, before: Option<&Self>, now: Now) {
+        let known: Vec<_> = before.into_iter().flat_map(|pod| &pod.containers).collect();
+        for container in &mut self.containers {
+            let old = known.iter().find(|c| c.name == container.name);
+            let marked: Vec<_> =
+                old.into_iter().flat_map(|c| c.runs()).filter(|r| r.ahead).map(|r| r.finished_at).collect();
+            let present = match &mut container.state {
+                State::Terminated(run) => Some(run),
+                _ => None,
+            };
+            for run in present.into_iter().chain(&mut container.last) {
+                let apart = run.finished_at.map_or(0, |at| at.as_nanosecond() - now.wall.as_nanosecond()) / 1_000_000;
+                run.ahead = apart > SANE_CLOCK_MS || marked.contains(&run.finished_at);
+            }
+        }
+    }
 }
 
 fn container(name: String, statuses: &[ContainerStatusWire]) -> Container {
@@ -267,11 +297,8 @@ impl Lease {
         }
         if record.holder() == self.record.holder() {
             self.longest = self.longest.max(record.duration());
-            self.sane_renewals = if self.is_sane_renewal(&record, now) {
-                (self.sane_renewals + 1).min(SANE_RENEWALS)
-            } else {
-                0
-            };
+            self.sane_renewals =
+                if self.is_sane_renewal(&record, now) { (self.sane_renewals + 1).min(SANE_RENEWALS) } else { 0 };
         } else {
             self.before = Some(Before {
                 moved_at: self.moved_at,

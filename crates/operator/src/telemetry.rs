@@ -1,7 +1,7 @@
 //! Logs, and the health endpoints.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -43,11 +43,21 @@ impl Health {
 ///
 /// # Errors
 /// Fails if the listener breaks.
-pub async fn serve(listener: TcpListener, clock: Clock, health: Arc<Health>, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    clock: Clock,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let alive = health.clone();
     let router = Router::new()
         .route("/healthz", get(move || async move { answer(alive.is_alive(clock.now().mono), "the loop is stuck") }))
-        .route("/readyz", get(move || async move { answer(health.synced.load(Ordering::Relaxed), "the watches are not in sync yet") }));
+        .route(
+            "/readyz",
+            get(
+                move || async move { answer(health.synced.load(Ordering::Relaxed), "the watches are not in sync yet") },
+            ),
+        );
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
@@ -64,10 +74,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error, at the levels that RUST_LOG gives. By default the client library is silent: what
+/// Starts logging to standard error, at the levels that `RUST_LOG` gives. By default the client library is silent: what
 /// fails is logged once, where it is known what it was for.
 pub fn init_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

@@ -201,8 +201,10 @@ impl Case {
         pod["spec"]["initContainers"] =
             sidecars.iter().map(|(n, policy, _)| json!({"name": n, "restartPolicy": policy})).collect();
         pod["spec"]["ephemeralContainers"] = debuggers.iter().map(|(n, _)| json!({"name": n})).collect();
-        pod["status"]["initContainerStatuses"] = sidecars.into_iter().map(|(_, _, status)| status).filter(|s| !s.is_null()).collect();
-        pod["status"]["ephemeralContainerStatuses"] = debuggers.into_iter().map(|(_, status)| status).filter(|s| !s.is_null()).collect();
+        pod["status"]["initContainerStatuses"] =
+            sidecars.into_iter().map(|(_, _, status)| status).filter(|s| !s.is_null()).collect();
+        pod["status"]["ephemeralContainerStatuses"] =
+            debuggers.into_iter().map(|(_, status)| status).filter(|s| !s.is_null()).collect();
         conditions.iter().for_each(|c| pod["status"]["conditions"].as_array_mut().unwrap().push(c.clone()));
         self.apply(Change::Pod(Event::Apply(decode(&pod))));
         self.pods.insert(name.to_owned(), pod);

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -56,7 +57,11 @@ func parse() (options, error) {
 	flag.IntVar(&o.allocateMB, "alloc-mb-on-lead", 0, "megabytes of memory to fill while leading")
 	flag.DurationVar(&o.allocateAfter, "alloc-after", 5*time.Second,
 		"how long after starting to lead the memory is filled")
+	unique := flag.Bool("unique", false, "add a random suffix to the identity, as controller-runtime does")
 	flag.Parse()
+	if *unique {
+		o.identity += "_" + rand.Text()
+	}
 	if o.lease == "" || o.namespace == "" || o.identity == "" {
 		return o, errors.New("the Lease's name and namespace and the candidate's identity must be set")
 	}

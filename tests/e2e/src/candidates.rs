@@ -273,8 +273,9 @@ impl Workload {
         let Candidates { name, lease, may_create, .. } = &self.candidates;
         let named = json!([lease, format!("{lease}-side")]);
         let group = json!(["coordination.k8s.io"]);
-        let mut rules =
-            vec![json!({"apiGroups": group, "resources": ["leases"], "resourceNames": named, "verbs": ["get", "update"]})];
+        let mut rules = vec![
+            json!({"apiGroups": group, "resources": ["leases"], "resourceNames": named, "verbs": ["get", "update"]}),
+        ];
         if *may_create {
             rules.push(json!({"apiGroups": group, "resources": ["leases"], "verbs": ["create"]}));
         }
@@ -295,5 +296,8 @@ impl Workload {
 
 /// The names of the pods that belong to these candidates.
 pub fn candidate_pods(pods: &[Pod], candidates: &str) -> Vec<String> {
-    pods.iter().filter(|pod| pod.labels().get("app").is_some_and(|app| app == candidates)).map(ResourceExt::name_any).collect()
+    pods.iter()
+        .filter(|pod| pod.labels().get("app").is_some_and(|app| app == candidates))
+        .map(ResourceExt::name_any)
+        .collect()
 }

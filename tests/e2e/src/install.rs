@@ -92,7 +92,9 @@ impl Installed {
 
 fn image_from(variable: &str, what: &str) -> Result<String> {
     env::var(variable).ok().filter(|image| !image.is_empty()).with_context(|| {
-        format!("CLUSTER=existing needs {variable}: push {what} where the cluster finds it, and set {variable} to its name")
+        format!(
+            "CLUSTER=existing needs {variable}: push {what} where the cluster finds it, and set {variable} to its name"
+        )
     })
 }
 

@@ -35,7 +35,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    pub(crate) async fn create(session: &Session, purpose: &str) -> Result<Self> {
+    pub(crate) async fn open(session: &Session, purpose: &str) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let millis = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() % 100_000_000;
@@ -186,8 +186,10 @@ impl Namespace {
 
     /// Waits until a pod leads the group, and returns the group.
     pub async fn until_led(&self, group: &str) -> Result<LeaderGroup> {
-        self.until(group, "a pod leads", |g: &LeaderGroup| g.leading_pod().is_some() && g.says("Ready", "True", "Leading"))
-            .await
+        self.until(group, "a pod leads", |g: &LeaderGroup| {
+            g.leading_pod().is_some() && g.says("Ready", "True", "Leading")
+        })
+        .await
     }
 
     /// Waits until another pod than that one leads the group, and returns the group.

@@ -5,6 +5,7 @@ use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
+use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -112,8 +113,8 @@ impl Operator {
 
     async fn until_gone(&self, pod: &Pod) -> Result<()> {
         let uid = pod.uid().context("the operator's pod has no UID")?;
-        let gone = kube::runtime::wait::conditions::is_deleted(&uid);
-        let waiting = kube::runtime::wait::await_condition(self.pods.clone(), &pod.name_any(), gone);
+        let name = pod.name_any();
+        let waiting = await_condition(self.pods.clone(), &name, conditions::is_deleted(&uid));
         timeout(PATIENCE, waiting).await.context("the operator's pod does not go within 60 s")??;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Pods, read.
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
-use kube::ResourceExt;
+use kube::Resource;
 
 /// What tests ask a pod.
 pub trait PodView {

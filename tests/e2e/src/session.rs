@@ -70,7 +70,7 @@ impl Session {
 
     /// A new namespace, removed when the returned value is dropped.
     pub async fn namespace(&self, name: &str) -> Result<Namespace> {
-        Namespace::create(self, name).await
+        Namespace::open(self, name).await
     }
 
     /// Runs kubectl as the administrator and returns what it printed.

@@ -93,7 +93,8 @@ impl Timeline {
 
     /// Waits until a pod is as described, and returns when that was seen.
     pub async fn pod(&self, wanted: &str, is_so: impl Fn(&Pod) -> bool) -> Result<Instant> {
-        let find = |entries: &[Entry]| entries.iter().find(|e| matches!(&e.seen, Seen::Pod(pod) if is_so(pod))).map(|e| e.at);
+        let find =
+            |entries: &[Entry]| entries.iter().find(|e| matches!(&e.seen, Seen::Pod(pod) if is_so(pod))).map(|e| e.at);
         self.find(wanted, crate::PATIENCE, find).await
     }
 
@@ -174,7 +175,12 @@ struct Recorder {
 impl Recorder {
     async fn record<K>(self, api: Api<K>, became: fn(K) -> Seen, gone: fn(K) -> Seen)
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + DeserializeOwned + 'static,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Send
+            + DeserializeOwned
+            + 'static,
     {
         let mut first = true;
         let mut events = std::pin::pin!(watcher(api, Config::default()));

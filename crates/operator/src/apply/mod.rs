@@ -73,7 +73,9 @@ impl Applier {
     /// A free Lease, with the times and transitions set: some libraries break on null ones.
     async fn create(&self, lease: &Key, duration: u64) -> Result<LeaseWire, Failure> {
         use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-        let now = Some(MicroTime(jiff::Timestamp::from_microsecond(jiff::Timestamp::now().as_microsecond()).unwrap_or_default()));
+        let now = Some(MicroTime(
+            jiff::Timestamp::from_microsecond(jiff::Timestamp::now().as_microsecond()).unwrap_or_default(),
+        ));
         let object = Lease {
             metadata: ObjectMeta { name: Some(lease.name.clone()), ..ObjectMeta::default() },
             spec: Some(LeaseSpec {
@@ -136,8 +138,7 @@ impl Applier {
         let resource = ApiResource::erase::<LeaderGroup>(&());
         let groups = Api::<DynamicObject>::namespaced_with(self.client.clone(), &work.group.namespace, &resource);
         let now = self.clock.now();
-        let stalled =
-            status::stalled_only(LeaderGroupStatus::default(), None, "Undecodable", message.to_owned(), now);
+        let stalled = status::stalled_only(LeaderGroupStatus::default(), None, "Undecodable", message.to_owned(), now);
         let patch = json!({
             "metadata": {"resourceVersion": version, "uid": work.uid},
             "status": {"leader": null, "conditions": stalled.conditions},

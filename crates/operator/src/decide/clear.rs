@@ -103,16 +103,16 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
     let plan = snapshot.plan;
     let key = Key::new(&snapshot.group.key.namespace, &plan.lease_name);
     let Some(lease) = snapshot.lease else {
-        return match plan.create_lease {
-            true => Next::act(Action::CreateLease { lease: key, duration: plan.duration }),
-            false => Next::default(),
-        };
+        let create = plan.create_lease.then_some(Action::CreateLease { lease: key, duration: plan.duration });
+        return create.map(Next::act).unwrap_or_default();
     };
     let kept = judgement.restarting && plan.stale_holder.on_restart == OnRestart::Keep;
     match judgement.clear {
         Clearable::Never if judgement.verdict == Verdict::Alive => until_it_runs_out(lease, plan.duration, key, now),
         Clearable::Never => Next::default(),
-        Clearable::AtOnce if !kept => at_once(snapshot, memory, judgement, lease, key, now),
+        Clearable::AtOnce if !kept && memory.unaccounted.is_none() => {
+            at_once(snapshot, memory, judgement, lease, key, now)
+        }
         Clearable::AtOnce | Clearable::WhenRanOut => when_ran_out(snapshot, memory, judgement, lease, key, now),
     }
 }

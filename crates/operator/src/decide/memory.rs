@@ -21,6 +21,9 @@ pub struct Memory {
     pub proof: Option<Proof>,
     /// The holder whose Lease moved although it was proven to have ended.
     pub contradicted: Option<String>,
+    /// The holder whose pod was gone when this operator started: its process may live on under the identity of a pod
+    /// that took its name, so that pod's end proves nothing.
+    pub unaccounted: Option<String>,
     /// The candidates as last read from the API server.
     pub read_pods: Option<ReadPods>,
     /// A pod that runs under the holder's identity, other than the one that held it, and since when.
@@ -91,14 +94,22 @@ impl Memory {
         self.status.is_none()
     }
 
+    /// Compares the pod that the stored status names as the holder's with those that exist, at the first decision.
+    pub(super) fn note_missing_pod(&mut self, snapshot: &Snapshot<'_>, base: &LeaderGroupStatus) {
+        let holder = snapshot.lease.and_then(|l| l.record.holder());
+        let Some(stored) = base.holder.as_ref().filter(|stored| self.is_first() && holder == Some(&stored.identity))
+        else {
+            return;
+        };
+        let exists = |uid: &String| snapshot.candidates.iter().any(|pod| pod.uid == *uid);
+        let was_lost = matches!(stored.verdict, Verdict::Ambiguous | Verdict::Vanished | Verdict::Unresolved);
+        if was_lost || stored.pod_uid.as_ref().is_some_and(|uid| !exists(uid)) {
+            self.unaccounted = Some(stored.identity.clone());
+        }
+    }
+
     /// Takes in a new judgement.
-    pub(super) fn note(
-        &mut self,
-        snapshot: &Snapshot<'_>,
-        judgement: &Judgement,
-        base: &LeaderGroupStatus,
-        now: Now,
-    ) {
+    pub(super) fn note(&mut self, snapshot: &Snapshot<'_>, judgement: &Judgement, base: &LeaderGroupStatus, now: Now) {
         let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
         let verdict = judgement.verdict;
         if !self.verdict.as_ref().is_some_and(|s| s.holder == holder && s.verdict == verdict) {
@@ -110,6 +121,9 @@ impl Memory {
             }
             if self.contradicted.as_deref().is_some_and(|c| c != holder) {
                 self.contradicted = None;
+            }
+            if self.unaccounted.as_deref().is_some_and(|u| u != holder) {
+                self.unaccounted = None;
             }
         }
         if verdict == Verdict::Terminated {
@@ -156,9 +170,7 @@ impl Memory {
             return;
         }
         self.end = Some(match clear.ground {
-            Ground::Proof => {
-                End { at: self.end.map_or(now.mono, |e| e.at), reason: TransitionReason::Cleared }
-            }
+            Ground::Proof => End { at: self.end.map_or(now.mono, |e| e.at), reason: TransitionReason::Cleared },
             Ground::RanOut => End { at: clear.moved_at, reason: TransitionReason::Expired },
             Ground::RiskAccepted => End { at: clear.moved_at, reason: TransitionReason::ClearedUnconfirmed },
         });

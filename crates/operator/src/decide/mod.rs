@@ -60,8 +60,10 @@ pub struct Notice {
 pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decision {
     let base = memory.base(snapshot.group);
     let judgement = judge_group(snapshot, memory);
+    memory.note_missing_pod(snapshot, &base);
     memory.note(snapshot, &judgement, &base, now);
-    let plan = if snapshot.older.is_some() { clear::Next::default() } else { clear::next(snapshot, memory, &judgement, now) };
+    let plan =
+        if snapshot.older.is_some() { clear::Next::default() } else { clear::next(snapshot, memory, &judgement, now) };
     let judgement = if plan.contradicted { judge_group(snapshot, memory) } else { judgement };
 
     let terms = terms::follow(&base, snapshot, memory, &judgement, now);

@@ -44,14 +44,14 @@ pub fn compose(
         history: terms.history,
         conditions: Vec::new(),
     };
-    let states = [
+    let drafts = [
         ready(snapshot, judgement, &status),
         stalled(snapshot, memory),
         candidates_found(snapshot, &status),
         holder_suspect(judgement),
         lease_suspect(snapshot),
     ];
-    status.conditions = conditions(base, states.into(), snapshot.group.generation, now);
+    status.conditions = conditions(base, drafts.into(), snapshot.group.generation, now);
     status
 }
 
@@ -63,14 +63,12 @@ pub fn stalled_only(
     message: String,
     now: Now,
 ) -> LeaderGroupStatus {
-    let states = vec![
-        Draft::new("Ready", false, reason, message.clone()),
-        Draft::new("Stalled", true, reason, message),
-    ];
+    let drafts =
+        vec![Draft::new("Ready", false, reason, message.clone()), Draft::new("Stalled", true, reason, message)];
     LeaderGroupStatus {
         observed_generation: generation,
         leader: None,
-        conditions: conditions(&base, states, generation, now),
+        conditions: conditions(&base, drafts, generation, now),
         ..base
     }
 }
@@ -89,12 +87,12 @@ impl Draft {
     }
 }
 
-fn conditions(base: &LeaderGroupStatus, states: Vec<Draft>, generation: Option<i64>, now: Now) -> Vec<Condition> {
+fn conditions(base: &LeaderGroupStatus, drafts: Vec<Draft>, generation: Option<i64>, now: Now) -> Vec<Condition> {
     let at = |type_: &str, value: &str| {
         let before = base.conditions.iter().find(|c| c.type_ == type_ && c.status == value);
         before.map_or_else(|| Time(now.wall_second()), |c| c.last_transition_time.clone())
     };
-    states
+    drafts
         .into_iter()
         .map(|s| {
             let value = if s.value { "True" } else { "False" };
@@ -111,12 +109,7 @@ fn conditions(base: &LeaderGroupStatus, states: Vec<Draft>, generation: Option<i
 }
 
 /// The leader, as long as the Lease says there is one and nothing says otherwise.
-fn leader(
-    base: &LeaderGroupStatus,
-    snapshot: &Snapshot<'_>,
-    judgement: &Judgement,
-    terms: &Terms,
-) -> Option<Leader> {
+fn leader(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, judgement: &Judgement, terms: &Terms) -> Option<Leader> {
     let lease = snapshot.lease?;
     let identity = lease.record.holder()?;
     let over = matches!(judgement.verdict, Verdict::Terminated | Verdict::LeaseExpired);
@@ -149,9 +142,7 @@ fn ready(snapshot: &Snapshot<'_>, judgement: &Judgement, status: &LeaderGroupSta
     let pod = judgement.subject.as_ref().map_or("a pod", |s| s.name.as_str());
     match judgement.verdict {
         Verdict::Alive => Draft::new("Ready", true, "Leading", format!("pod {pod} leads")),
-        Verdict::Managed if status.leader.is_some() => {
-            Draft::new("Ready", true, "Managed", judgement.evidence.clone())
-        }
+        Verdict::Managed if status.leader.is_some() => Draft::new("Ready", true, "Managed", judgement.evidence.clone()),
         Verdict::Free if status.candidates.total == 0 => {
             Draft::new("Ready", false, "NoCandidates", "no candidate exists, so nobody can lead")
         }
@@ -181,7 +172,10 @@ fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draf
     let total = status.candidates.total;
     if total == 0 {
         let selector = snapshot.plan.selector.to_string();
-        let message = format!("no pod in namespace {} matches {selector:?}: label the candidates so", snapshot.group.key.namespace);
+        let message = format!(
+            "no pod in namespace {} matches {selector:?}: label the candidates so",
+            snapshot.group.key.namespace
+        );
         return Draft::new("CandidatesFound", false, "NoPodMatches", message);
     }
     if selects_every_pod(snapshot) {
@@ -192,7 +186,8 @@ fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draf
         !snapshot.candidates.iter().any(|p| p.containers.iter().any(|c| c.name == **name && c.state != State::Missing))
     });
     if let Some(name) = missing {
-        let message = format!("no candidate has the container {name:?} of spec.candidates.containers: no death can be proven");
+        let message =
+            format!("no candidate has the container {name:?} of spec.candidates.containers: no death can be proven");
         return Draft::new("CandidatesFound", false, "ContainerMissing", message);
     }
     Draft::new("CandidatesFound", true, "PodsMatch", "the selector matches candidates")
@@ -201,7 +196,9 @@ fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draf
 fn holder_suspect(judgement: &Judgement) -> Draft {
     let advice = match judgement.verdict {
         Verdict::Contradiction => "give each candidate an identity of its own",
-        Verdict::Foreign => "label the holder's pod as a candidate, or correct spec.candidates.selector or spec.identity",
+        Verdict::Foreign => {
+            "label the holder's pod as a candidate, or correct spec.candidates.selector or spec.identity"
+        }
         Verdict::Ambiguous => "use an identity that contains {uid}, or names that are not prefixes of each other",
         Verdict::Unresolved => "if its pod exists, write in spec.identity how it names itself",
         _ => return Draft::new("HolderSuspect", false, "Resolved", "the holder is nobody, or a candidate"),
@@ -217,14 +214,19 @@ fn lease_suspect(snapshot: &Snapshot<'_>) -> Draft {
     let record = &lease.record;
     match (record.lease_duration_seconds, record.duration()) {
         (Some(seconds), None) => {
-            return suspect("BadDuration", format!("leaseDurationSeconds is {seconds}; the group's own duration is used"));
+            return suspect(
+                "BadDuration",
+                format!("leaseDurationSeconds is {seconds}; the group's own duration is used"),
+            );
         }
         (None, None) if record.holder().is_some() => {
             let message = "the holder writes no leaseDurationSeconds; the group's own duration is used";
             return suspect("NoDuration", message.to_owned());
         }
         (_, Some(seconds)) if seconds > LONGEST_SENSIBLE_LEASE => {
-            let message = format!("leaseDurationSeconds is {seconds}: if the holder dies unproven, the Lease stays blocked that long");
+            let message = format!(
+                "leaseDurationSeconds is {seconds}: if the holder dies unproven, the Lease stays blocked that long"
+            );
             return suspect("LongDuration", message);
         }
         _ => {}
@@ -250,14 +252,22 @@ pub fn notices(
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
     let pod = judgement.subject.as_ref().map(|s| (s.name.clone(), s.uid.clone()));
-    if let Some(began) = status.history.first().filter(|t| base.history.first() != Some(*t) && same_term_is_new(base, t)) {
+    if let Some(began) =
+        status.history.first().filter(|t| base.history.first() != Some(*t) && same_term_is_new(base, t))
+    {
         let saved = memory.would_clear_at.map(|at| seconds(now.mono.saturating_sub(at)));
-        notices.push(Notice { warning: false, reason: "LeaderChanged".into(), action: format!("Transition{}", status.transitions), note: transition_note(began, saved), pod: pod.clone() });
+        notices.push(Notice {
+            warning: false,
+            reason: "LeaderChanged".into(),
+            action: format!("Transition{}", status.transitions),
+            note: transition_note(began, saved),
+            pod: pod.clone(),
+        });
     }
     let verdict_before = base.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
     let verdict_now = status.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
     if verdict_before != verdict_now
-        && let Some(notice) = verdict_notice(snapshot, judgement, pod)
+        && let Some(notice) = verdict_notice(snapshot, judgement, pod.as_ref())
     {
         notices.push(notice);
     }
@@ -274,8 +284,13 @@ pub fn stalled_notice(base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> O
 fn newly_true(type_: &str, base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> Option<Notice> {
     let find = |s: &LeaderGroupStatus| s.conditions.iter().find(|c| c.type_ == type_ && c.status == "True").cloned();
     let condition = find(status)?;
-    (find(base).map(|c| c.reason).as_ref() != Some(&condition.reason))
-        .then(|| Notice { warning: true, reason: condition.reason, action: type_.into(), note: condition.message, pod: None })
+    (find(base).map(|c| c.reason).as_ref() != Some(&condition.reason)).then(|| Notice {
+        warning: true,
+        reason: condition.reason,
+        action: type_.into(),
+        note: condition.message,
+        pod: None,
+    })
 }
 
 /// Whether the entry is a new term, rather than the newest one with its pod filled in.
@@ -284,7 +299,7 @@ fn same_term_is_new(base: &LeaderGroupStatus, entry: &Transition) -> bool {
 }
 
 fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
-    let mut note = match &entry.from {
+    let who = match &entry.from {
         Some(from) => format!("{} leads, after {from}", entry.leader),
         None => format!("{} leads", entry.leader),
     };
@@ -299,22 +314,15 @@ fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
         TransitionReason::LeaseDeleted => ", whose Lease was deleted",
         TransitionReason::Unobserved => "; the change was not observed",
     };
-    note.push_str(why);
-    if let Some(gap) = entry.leaderless_seconds {
-        note.push_str(&format!("; {gap} s without a leader"));
-    }
-    if let Some(saved) = saved {
-        note.push_str(&format!("; policy Clear would have saved up to {saved} s"));
-    }
-    note
+    let gap = entry.leaderless_seconds.map(|gap| format!("; {gap} s without a leader"));
+    let saved = saved.map(|saved| format!("; policy Clear would have saved up to {saved} s"));
+    format!("{who}{why}{}{}", gap.unwrap_or_default(), saved.unwrap_or_default())
 }
 
-fn verdict_notice(
-    snapshot: &Snapshot<'_>,
-    judgement: &Judgement,
-    pod: Option<(String, String)>,
-) -> Option<Notice> {
-    let note = |warning, reason: &str, note: String| Some(Notice { warning, reason: reason.into(), action: "Judge".into(), note, pod: pod.clone() });
+fn verdict_notice(snapshot: &Snapshot<'_>, judgement: &Judgement, pod: Option<&(String, String)>) -> Option<Notice> {
+    let note = |warning, reason: &str, note: String| {
+        Some(Notice { warning, reason: reason.into(), action: "Judge".into(), note, pod: pod.cloned() })
+    };
     let observe = snapshot.plan.stale_holder.policy == Policy::Observe;
     match judgement.verdict {
         Verdict::Alive | Verdict::Managed | Verdict::Free => None,

@@ -74,7 +74,9 @@ pub fn follow(
         if let Some(newest) = terms.history.first_mut() {
             newest.pod_uid.clone_from(&terms.pod_uid);
         }
-    } else if terms.pod_uid.is_none() && let Some(subject) = subject {
+    } else if terms.pod_uid.is_none()
+        && let Some(subject) = subject
+    {
         // The pod's own watch may be behind the Lease's.
         terms.pod_uid = Some(subject.uid.clone());
         if let Some(newest) = terms.history.first_mut() {
@@ -88,7 +90,7 @@ pub fn follow(
 /// The same holder, but its Lease passed through other hands while nobody watched: its counter ran ahead and it was
 /// acquired anew.
 fn retaken_unseen(base: &LeaderGroupStatus, lease: &Lease) -> bool {
-    let acquired = lease.record.acquired().map(|t| t.as_microsecond());
+    let acquired = lease.record.acquired().map(jiff::Timestamp::as_microsecond);
     let known = base.leader.as_ref().and_then(|l| l.acquire_time.as_ref()).map(|t| t.0.as_microsecond());
     lease.after_gap && known.is_some() && known != acquired && ran_ahead(base.lease_transitions, lease) > 0
 }
@@ -141,14 +143,7 @@ fn why_new_holder(memory: &Memory, lease: &Lease, previous: Option<&str>) -> Tra
     }
 }
 
-fn begin(
-    terms: &mut Terms,
-    memory: &mut Memory,
-    lease: &Lease,
-    holder: &str,
-    reason: TransitionReason,
-    now: Now,
-) {
+fn begin(terms: &mut Terms, memory: &mut Memory, lease: &Lease, holder: &str, reason: TransitionReason, now: Now) {
     let first = reason == TransitionReason::First;
     // One of the Lease's transitions is the one seen now.
     let unseen = if lease.after_gap && !first { (ran_ahead(terms.lease_transitions, lease) - 1).max(0) } else { 0 };

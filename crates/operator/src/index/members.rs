@@ -74,9 +74,9 @@ impl Members {
         groups: &BTreeMap<Key, Group>,
         record: &Pod,
     ) -> BTreeSet<Key> {
-        let filed = labels.iter().filter_map(|(label, value)| {
-            self.by_label.get(&(pod.namespace.clone(), label.clone(), value.clone()))
-        });
+        let filed = labels
+            .iter()
+            .filter_map(|(label, value)| self.by_label.get(&(pod.namespace.clone(), label.clone(), value.clone())));
         let now: BTreeSet<Key> = filed
             .chain(self.unfiled.get(&pod.namespace))
             .flatten()

@@ -27,10 +27,11 @@ const GONE_KEPT: usize = 4;
 /// Deleted candidates remembered for each group in all.
 const GONE_MAX: usize = 16;
 /// How long a deleted candidate is remembered although the Lease names another: the Lease watch may be behind.
-const GONE_FOR: Mono = Mono::from_secs(60);
+const GONE_FOR: Mono = Mono::from_mins(1);
 
-/// An event of one of the watches.
+/// An event of one of the watches. It lives for one call; boxing the larger ones would cost more than it saves.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub enum Change {
     /// From the watch of groups.
     Group(Event<DeserializeGuard<LeaderGroup>>),
@@ -163,7 +164,8 @@ impl Index {
                     self.delete_pod(&key, true, now);
                 }
                 Event::InitDone => {
-                    let known = self.pods.iter().flat_map(|(ns, pods)| pods.keys().map(move |p| Key::new(ns, p))).collect();
+                    let known =
+                        self.pods.iter().flat_map(|(ns, pods)| pods.keys().map(move |p| Key::new(ns, p))).collect();
                     self.listing[2].end(known).iter().for_each(|key| self.delete_pod(key, false, now));
                 }
             },
@@ -313,9 +315,11 @@ impl Index {
         let key = group.key.clone();
         self.invalid.remove(&key);
         self.touch(&key);
-        if self.groups.get(&key).is_some_and(|known| {
-            known.uid == group.uid && is_older(Some(&group.version), &known.version)
-        }) {
+        if self
+            .groups
+            .get(&key)
+            .is_some_and(|known| known.uid == group.uid && is_older(Some(&group.version), &known.version))
+        {
             return;
         }
         if let Some(known) = self.groups.get_mut(&key)
@@ -426,6 +430,7 @@ impl Index {
         let key = Key::of(&wire.metadata);
         let mut pod = Pod::from(wire);
         let known = self.pods.get(&key.namespace).and_then(|pods| pods.get(&key.name));
+        pod.mark_ends_ahead(known.filter(|old| old.uid == pod.uid), now);
         match known {
             Some(old) if old.uid == pod.uid => {
                 pod.phase_in_doubt = match (old.phase, pod.phase) {
@@ -497,8 +502,8 @@ impl Index {
         let name = wire.metadata.name.clone().unwrap_or_default();
         let mut node = Node::from(wire);
         let known = self.nodes.get(&name);
-        node.lost_since = (node.out_of_service && !node.ready)
-            .then(|| known.and_then(|n| n.lost_since).unwrap_or(now.mono));
+        node.lost_since =
+            (node.out_of_service && !node.ready).then(|| known.and_then(|n| n.lost_since).unwrap_or(now.mono));
         if known == Some(&node) {
             return;
         }

@@ -220,7 +220,11 @@ fn one_fits(known: &Known<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
     }
     if (runs || !fit.gone && is_starting(known, pod)) && node_ready && !ran_out {
         let what = if runs { "runs" } else { "is starting" };
-        return judgement(Verdict::Alive, Clearable::Never, format!("pod {} {what} and its Lease is current", pod.name));
+        return judgement(
+            Verdict::Alive,
+            Clearable::Never,
+            format!("pod {} {what} and its Lease is current", pod.name),
+        );
     }
     if let Some(lost_since) = node_state.and_then(|n| n.lost_since)
         && !moved_after(lease, lost_since)
@@ -244,7 +248,8 @@ fn one_fits(known: &Known<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
         let why = format!("pod {} runs but stopped renewing; any candidate may take the Lease", pod.name);
         return judgement(Verdict::LeaseExpired, Clearable::Never, why);
     }
-    let why = format!("no watched container of pod {} runs, but a later run than the last known may have renewed", pod.name);
+    let why =
+        format!("no watched container of pod {} runs, but a later run than the last known may have renewed", pod.name);
     judgement(Verdict::Unproven, Clearable::WhenRanOut, why)
 }
 
@@ -261,7 +266,7 @@ fn no_run_since_renewal(known: &Known<'_>, lease: &Lease, pod: &Pod) -> Option<S
     let mut ends = Vec::new();
     let watched = watched(known, pod)?;
     for container in &watched {
-        let run = container.newest_finished().filter(|run| run.is_witnessed())?;
+        let run = container.newest_finished().filter(|run| run.is_witnessed() && !run.ahead)?;
         if run.finished_at?.as_second() <= renewed.as_second() {
             return None;
         }

@@ -16,7 +16,9 @@ pub enum TemplateError {
     #[error("identity {0:?} may use only the placeholders {{pod}}, {{node}}, {{uid}} and {{any}}, and no other braces")]
     Placeholder(String),
     /// Nothing in it tells one pod from another.
-    #[error("identity {0:?} must contain {{pod}}, {{node}} or {{uid}}: without one, a holder cannot be told from another")]
+    #[error(
+        "identity {0:?} must contain {{pod}}, {{node}} or {{uid}}: without one, a holder cannot be told from another"
+    )]
     Anonymous(String),
 }
 

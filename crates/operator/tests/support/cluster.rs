@@ -39,6 +39,8 @@ pub struct Cluster {
     told: VecDeque<(Kind, Told)>,
     /// What happens on the API server just before the next clear arrives.
     pub before_clear: Option<fn(&mut Api)>,
+    /// What happens just after it was carried out, before the operator hears of it.
+    pub after_clear: Option<fn(&mut Api)>,
 }
 
 impl Cluster {
@@ -63,6 +65,7 @@ impl Cluster {
             held: HashSet::new(),
             told: VecDeque::new(),
             before_clear: None,
+            after_clear: None,
         };
         cluster.restart();
         cluster
@@ -147,8 +150,7 @@ impl Cluster {
             happens(&mut self.api);
         }
         let fate = std::mem::replace(&mut self.fate, Fate::Answered);
-        let failed =
-            |failure| Some(Outcome::Cleared { clear: clear.clone(), requested_at, result: Err(failure) });
+        let failed = |failure| Some(Outcome::Cleared { clear: clear.clone(), requested_at, result: Err(failure) });
         let lost = || failed(Failure::Unknown("no answer".to_owned()));
         let outcome = match fate {
             Fate::Answered => self.api.perform(work, requested_at),
@@ -162,6 +164,9 @@ impl Cluster {
                 failed(Failure::Denied("forbidden".to_owned()))
             }
         };
+        if let Some(happens) = self.after_clear.take() {
+            happens(&mut self.api);
+        }
         ("Clear".to_owned(), outcome)
     }
 
@@ -190,7 +195,7 @@ impl Cluster {
         if spec["holderIdentity"] != json!(holder) {
             let first = spec["holderIdentity"].is_null() && spec["leaseTransitions"].is_null();
             let count = spec["leaseTransitions"].as_i64().unwrap_or(0);
-            spec["leaseTransitions"] = json!(if first { 0 } else { count + 1 });
+            spec["leaseTransitions"] = json!(if first { 0 } else { count.saturating_add(1) });
             spec["acquireTime"] = json!(at);
         }
         spec["holderIdentity"] = json!(holder);

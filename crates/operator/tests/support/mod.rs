@@ -4,6 +4,8 @@
 
 pub mod api;
 pub mod cluster;
+pub mod sim;
+pub mod world;
 
 use jiff::Timestamp;
 use kube::core::DeserializeGuard;

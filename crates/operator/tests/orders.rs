@@ -1,0 +1,327 @@
+//! Orders of events that a cluster can produce but a test of a cluster can't wait for: watches ahead of each other,
+//! answers that get lost, deletions nobody saw. What must hold: no live holder is cleared before its Lease ran out.
+
+#![allow(missing_docs)]
+
+mod support;
+
+use leadergroup_api::TransitionReason;
+use serde_json::{Value, json};
+use support::api::{Api, Kind};
+use support::cluster::{Cluster, Fate};
+use support::{ended, micro_time, pod, restarted, running};
+
+/// The group's pod `web-0` leads since a while; its last renewal was at 6 s, and it is 8 s now.
+fn leading(spec: &Value) -> Cluster {
+    let mut cluster = Cluster::new(spec);
+    cluster.put_pod(web_0("u0", running(0)));
+    cluster.renew_times("web-0", 4);
+    assert_eq!(cluster.verdict(), "Alive");
+    cluster
+}
+
+fn web_0(uid: &str, status: Value) -> Value {
+    pod("web-0", uid, "n1", "Running", &[("app", status)])
+}
+
+/// The same pod, ended by its kubelet's word.
+fn web_0_ended(at: i64) -> Value {
+    pod("web-0", "u0", "n1", "Failed", &[("app", ended(at))])
+}
+
+fn take_as(api: &mut Api, holder: &str, at: i64) {
+    let version = api.version_of(Kind::Lease, "web");
+    let spec = json!({
+        "holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 1,
+        "acquireTime": micro_time(at), "renewTime": micro_time(at),
+    });
+    api.write_lease("web", version, &spec).unwrap();
+}
+
+#[test]
+fn a_holder_whose_pod_ended_is_cleared_at_once() {
+    let mut cluster = leading(&json!({}));
+    cluster.put_pod(web_0_ended(7_500));
+    assert_eq!(cluster.api.cleared.len(), 1);
+    assert_eq!(cluster.lease()["holderIdentity"], json!(""));
+}
+
+#[test]
+fn a_report_that_arrives_after_the_next_run_renewed_clears_nobody() {
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Pod);
+    cluster.put_pod(web_0("u0", restarted(7_600, 7_500)));
+    cluster.renew("web-0");
+    cluster.release(Kind::Pod);
+    cluster.pass(1_000);
+    assert!(cluster.api.cleared.is_empty());
+    assert_eq!(cluster.verdict(), "Alive");
+}
+
+#[test]
+fn a_renewal_the_operator_has_yet_to_see_keeps_the_next_run_in_office() {
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Lease);
+    cluster.renew("web-0");
+    cluster.put_pod(web_0("u0", restarted(7_600, 7_500)));
+    assert_eq!(cluster.count("Clear"), 1, "by what the operator knows, no run has renewed since");
+    assert!(cluster.api.cleared.is_empty());
+    assert_eq!(cluster.verdict(), "Alive");
+}
+
+#[test]
+fn a_last_renewal_seen_after_the_end_is_no_contradiction() {
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Lease);
+    cluster.renew("web-0");
+    cluster.put_pod(web_0_ended(8_500));
+    assert_eq!(cluster.api.cleared.len(), 1);
+    cluster.release(Kind::Lease);
+    assert_eq!(cluster.verdict(), "Free");
+}
+
+#[test]
+fn a_deletion_seen_only_by_a_list_waits_for_the_lease_to_run_out() {
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Pod);
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.relist(Kind::Pod);
+    cluster.pass(12_900);
+    assert_eq!(cluster.verdict(), "Vanished");
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(200);
+    assert_eq!(cluster.api.cleared.len(), 1);
+    cluster.renew("web-1");
+    assert_eq!(cluster.status().history[0].reason, TransitionReason::Expired);
+}
+
+/// The old pod ended and is gone; another is under its name when the delay between proof and clear is over, and only
+/// the API server knows of it.
+fn replaced_unseen(replacement: &Value) -> Cluster {
+    let mut cluster = leading(&json!({"staleHolder": {"delaySeconds": 1}}));
+    cluster.put_pod(web_0_ended(7_500));
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.hold(Kind::Pod);
+    cluster.put_pod(replacement.clone());
+    cluster.pass(1_100);
+    cluster
+}
+
+#[test]
+fn a_replacement_already_bound_to_a_node_stops_an_early_clear() {
+    let mut cluster = replaced_unseen(&web_0("u1", running(8_000)));
+    cluster.pass(10_000);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.release(Kind::Pod);
+    assert_eq!(cluster.verdict(), "Alive");
+    assert!(cluster.api.cleared.is_empty());
+}
+
+#[test]
+fn a_replacement_not_bound_yet_does_not_stop_an_early_clear() {
+    let cluster = replaced_unseen(&pod("web-0", "u1", "", "Pending", &[("app", Value::Null)]));
+    assert_eq!(cluster.api.cleared.len(), 1);
+}
+
+#[test]
+fn a_clock_that_stepped_back_proves_nothing() {
+    let mut cluster = leading(&json!({}));
+    cluster.renew_by("web-0", -3_000);
+    cluster.pass(1_000);
+    cluster.put_pod(web_0("u0", ended(6_500)));
+    cluster.pass(3_000);
+    assert!(cluster.api.cleared.is_empty());
+    assert_eq!(cluster.verdict(), "Unproven");
+}
+
+#[test]
+fn a_clear_that_landed_unanswered_counts_as_a_clear() {
+    let mut cluster = leading(&json!({}));
+    cluster.fate = Fate::LandsUnanswered;
+    cluster.put_pod(web_0_ended(7_500));
+    assert_eq!((cluster.api.cleared.len(), cluster.count("Clear")), (1, 1));
+    assert_eq!(cluster.verdict(), "Free");
+    cluster.renew("web-1");
+    let status = cluster.status();
+    assert_eq!((status.transitions, status.history[0].reason), (1, TransitionReason::Cleared));
+}
+
+#[test]
+fn a_clear_that_got_lost_is_made_again() {
+    let mut cluster = leading(&json!({}));
+    cluster.fate = Fate::Lost;
+    cluster.put_pod(web_0_ended(7_500));
+    cluster.pass(5_000);
+    assert_eq!((cluster.api.cleared.len(), cluster.count("Clear")), (1, 2));
+    assert_eq!(cluster.verdict(), "Free");
+}
+
+#[test]
+fn a_new_pod_that_took_the_cleared_lease_under_the_old_name_stays() {
+    for fate in [Fate::Answered, Fate::LandsUnanswered] {
+        let mut cluster = leading(&json!({}));
+        cluster.fate = fate;
+        cluster.after_clear = Some(|api| {
+            api.delete(Kind::Pod, "web-0");
+            api.put(Kind::Pod, web_0("u1", running(8_000)));
+            take_as(api, "web-0", 8_000);
+        });
+        cluster.put_pod(web_0_ended(7_500));
+        cluster.pass(14_000);
+        assert_eq!(cluster.api.cleared.len(), 1, "{fate:?}");
+        assert_eq!(cluster.verdict(), "Alive", "{fate:?}");
+        assert_eq!(cluster.status().leader.unwrap().pod_uid.as_deref(), Some("u1"), "{fate:?}");
+    }
+}
+
+#[test]
+fn a_dead_holder_that_takes_the_lease_back_is_a_contradiction_that_is_remembered() {
+    for fate in [Fate::Answered, Fate::LandsUnanswered] {
+        let mut cluster = leading(&json!({}));
+        cluster.fate = fate;
+        cluster.after_clear = Some(|api| take_as(api, "web-0", 8_000));
+        cluster.put_pod(web_0_ended(7_500));
+        assert_eq!(cluster.verdict(), "Contradiction", "{fate:?}");
+        assert_eq!(cluster.condition("HolderSuspect"), "True Contradiction");
+        cluster.restart();
+        cluster.pass(60_000);
+        assert_eq!(cluster.verdict(), "Contradiction", "{fate:?}");
+        assert_eq!(cluster.api.cleared.len(), 1, "{fate:?}");
+
+        cluster.put_pod(pod("web-1", "u1", "n2", "Running", &[("app", running(60_000))]));
+        cluster.renew("web-1");
+        assert_eq!(cluster.verdict(), "Alive", "{fate:?}");
+    }
+}
+
+#[test]
+fn a_lease_taken_just_before_the_clear_is_left_to_its_taker() {
+    let mut cluster = leading(&json!({}));
+    cluster.put_pod(pod("web-1", "u1", "n2", "Running", &[("app", running(0))]));
+    cluster.before_clear = Some(|api| take_as(api, "web-1", 8_000));
+    cluster.put_pod(web_0_ended(7_500));
+    assert!(cluster.api.cleared.is_empty());
+    assert_eq!(cluster.status().leader.unwrap().identity, "web-1");
+}
+
+#[test]
+fn policy_observe_writes_nothing_to_the_lease_and_says_what_it_would_have_saved() {
+    let mut cluster = leading(&json!({"staleHolder": {"policy": "Observe"}}));
+    cluster.put_pod(web_0_ended(7_500));
+    let version = cluster.api.version_of(Kind::Lease, "web");
+    cluster.pass(60_000);
+    assert_eq!((cluster.verdict().as_str(), cluster.count("Clear")), ("Terminated", 0));
+    assert_eq!(cluster.api.version_of(Kind::Lease, "web"), version);
+    cluster.renew("web-1");
+    let told = cluster.notices.iter().rev().find(|n| n.reason == "LeaderChanged").unwrap();
+    assert!(told.note.contains("policy Clear would have saved up to 60 s"), "{}", told.note);
+}
+
+#[test]
+fn the_delay_between_proof_and_clear_is_kept() {
+    let mut cluster = leading(&json!({"staleHolder": {"delaySeconds": 5}}));
+    cluster.put_pod(web_0_ended(7_500));
+    cluster.pass(4_999);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(1);
+    assert_eq!(cluster.api.cleared.len(), 1);
+}
+
+#[test]
+fn on_restart_keep_leaves_the_lease_to_the_pod_that_restarts() {
+    let mut cluster = leading(&json!({"staleHolder": {"onRestart": "Keep"}}));
+    cluster.put_pod(web_0("u0", restarted(7_600, 7_500)));
+    cluster.pass(10_000);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.renew("web-0");
+    assert_eq!(cluster.verdict(), "Alive");
+    // It has a say over restarts only.
+    cluster.put_pod(web_0_ended(19_000));
+    assert_eq!(cluster.api.cleared.len(), 1);
+}
+
+#[test]
+fn an_accepted_risk_never_clears_a_holder_that_renews() {
+    let mut cluster = leading(&json!({"staleHolder": {"unconfirmed": {"policy": "AcceptRisk", "afterSeconds": 3}}}));
+    cluster.put_node("n1", false, false);
+    cluster.renew_times("web-0", 30);
+    assert!(cluster.api.cleared.is_empty());
+    // Two seconds have passed since the last renewal.
+    cluster.pass(999);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(2);
+    assert_eq!(cluster.api.cleared.len(), 1);
+    cluster.renew("web-1");
+    assert_eq!(cluster.status().history[0].reason, TransitionReason::ClearedUnconfirmed);
+}
+
+#[test]
+fn each_form_of_release_writes_what_its_library_understands() {
+    for (form, holder) in [("Empty", json!("")), ("Null", json!(null))] {
+        let mut cluster = leading(&json!({"staleHolder": {"release": form}}));
+        let mut expected = cluster.lease();
+        cluster.put_pod(web_0_ended(7_500));
+        expected["holderIdentity"] = holder;
+        expected["leaseDurationSeconds"] = json!(1);
+        let mut found = cluster.lease();
+        assert!(form == "Empty" || found.get("holderIdentity").is_none());
+        found["holderIdentity"] = found["holderIdentity"].clone();
+        assert_eq!(found, expected, "times and transitions stay");
+    }
+    let mut cluster = leading(&json!({"staleHolder": {"release": "Delete"}}));
+    cluster.put_pod(web_0_ended(7_500));
+    assert!(cluster.api.get(Kind::Lease, "web").is_none());
+    cluster.renew("web-1");
+    assert_eq!(cluster.status().history[0].reason, TransitionReason::Cleared);
+}
+
+#[test]
+fn a_silent_lease_watch_never_clears_a_holder_that_renews() {
+    let mut cluster = leading(&json!({}));
+    cluster.put_node("n1", false, false);
+    cluster.hold(Kind::Lease);
+    cluster.renew_times("web-0", 60);
+    assert_eq!(cluster.verdict(), "Unreachable");
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(30_000);
+    assert_eq!(cluster.api.cleared.len(), 1, "it was read twice with nothing new in it");
+}
+
+#[test]
+fn renewals_cause_no_work() {
+    let mut cluster = leading(&json!({}));
+    let jobs = cluster.jobs.len();
+    cluster.renew_times("web-0", 200);
+    assert_eq!(cluster.jobs[jobs..], [] as [String; 0]);
+}
+
+#[test]
+fn a_refused_clear_is_tried_again_ever_more_rarely_and_shown() {
+    let mut cluster = leading(&json!({}));
+    cluster.fate = Fate::Denied;
+    cluster.put_pod(web_0_ended(7_500));
+    cluster.pass(60_000);
+    assert!((3..15).contains(&cluster.count("Clear")), "{}", cluster.count("Clear"));
+    assert_eq!(cluster.condition("Stalled"), "True WriteFailed");
+    cluster.fate = Fate::Answered;
+    cluster.pass(61_000);
+    assert_eq!(cluster.api.cleared.len(), 1);
+    assert_eq!(cluster.condition("Stalled"), "False Observing");
+}
+
+#[test]
+fn a_status_conflict_does_not_spin() {
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Group);
+    let mut group = cluster.api.get(Kind::Group, "web").cloned().unwrap();
+    group["metadata"]["labels"] = json!({"edited": "by-another"});
+    cluster.put_group(group);
+    let writes = cluster.api.status_writes;
+    cluster.renew("web-1");
+    cluster.renew_times("web-1", 30);
+    let tries = cluster.api.status_writes - writes;
+    assert!((1..15).contains(&tries), "{tries}");
+    cluster.release(Kind::Group);
+    cluster.pass(61_000);
+    assert_eq!(cluster.status().transitions, 1);
+}

@@ -1,0 +1,302 @@
+//! The engine in the simulated cluster: every watch has its own delay, every request takes time and may get lost.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use kube::runtime::watcher::Event;
+use leadergroup_operator::decide::{Action, Clear};
+use leadergroup_operator::engine::{Engine, Failure, Job, Outcome, Work};
+use serde_json::{Value, json};
+
+use super::api::{Kind, Told, change};
+use super::world::{TICK_MS, World};
+use super::{decode, ms, now_at};
+
+/// How long the operator waits for an answer.
+const DEADLINE_MS: u64 = 5_000;
+/// More jobs than this within a second are a loop.
+const JOBS_PER_SECOND: usize = 60;
+
+/// Something that happens.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// One container of a pod crashes, or all of them.
+    Crash(usize, Option<usize>),
+    Finish(usize),
+    Delete(usize),
+    Force(usize),
+    Collect(usize),
+    Freeze(usize, u64),
+    Kubelet(usize, bool),
+    Ready(usize, bool),
+    Die(usize),
+    Clock(usize, i64),
+    ReportDelay(usize, u64),
+    Lag(Kind, u64),
+    Relist(Kind),
+    LoseAnswers(u32),
+    LoseRequests(u32),
+    Restart,
+}
+
+/// A way in which what the engine is shown, or how it is answered, differs from the truth. Each equals a judgement that
+/// leaves out one of its rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    None,
+    /// Deleted pods are shown as ended by their kubelet.
+    DeletionIsAnEnd,
+    /// Runs are shown to have ended two seconds later than they did.
+    EndsLater,
+    /// Reads of the candidates find none.
+    BlindReads,
+    /// The API server takes any version for the present one.
+    AnyVersion,
+    /// Reads of the Lease find what the watch showed last.
+    StaleReads,
+}
+
+#[derive(Default)]
+struct Stream {
+    lag: u64,
+    told: VecDeque<(u64, Event<Value>)>,
+}
+
+struct Request {
+    arrives: u64,
+    sent: u64,
+    work: Work,
+}
+
+pub struct Sim {
+    pub world: World,
+    lie: Lie,
+    engine: Engine,
+    /// Counts operators: an answer to one that is gone reaches nobody.
+    operator: u32,
+    streams: BTreeMap<Kind, Stream>,
+    requests: Vec<Request>,
+    answers: Vec<(u64, u32, Work, Outcome)>,
+    lose_answers: u32,
+    lose_requests: u32,
+    shown_lease: Value,
+    transitions: i64,
+    jobs: VecDeque<u64>,
+}
+
+impl Sim {
+    pub fn new(mut world: World, lie: Lie) -> Self {
+        world.api.careless = lie == Lie::AnyVersion;
+        let streams = Kind::ALL.into_iter().map(|kind| (kind, Stream { lag: 20, ..Stream::default() })).collect();
+        let mut sim = Self {
+            world,
+            lie,
+            streams,
+            engine: Engine::default(),
+            operator: 0,
+            requests: Vec::new(),
+            answers: Vec::new(),
+            lose_answers: 0,
+            lose_requests: 0,
+            shown_lease: Value::Null,
+            transitions: 0,
+            jobs: VecDeque::new(),
+        };
+        Kind::ALL.into_iter().for_each(|kind| sim.relist(kind));
+        sim
+    }
+
+    pub fn run(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds / TICK_MS {
+            self.tick();
+        }
+    }
+
+    fn tick(&mut self) {
+        self.world.tick();
+        let now = self.world.now;
+        self.tell();
+        for kind in Kind::ALL {
+            while let Some((_, event)) = self.due(kind, now) {
+                let event = self.shown(kind, event);
+                self.engine.change(change(kind, &event), now_at(ms(now)));
+            }
+        }
+        if self.engine.next_wake().is_some_and(|at| at <= ms(now)) {
+            self.engine.wake(now_at(ms(now)));
+        }
+        self.carry();
+        self.observe_count();
+    }
+
+    fn due(&mut self, kind: Kind, now: u64) -> Option<(u64, Event<Value>)> {
+        self.streams.get_mut(&kind).unwrap().told.pop_front_if(|(due, _)| *due <= now)
+    }
+
+    fn tell(&mut self) {
+        for (kind, told) in self.world.api.take_log() {
+            let event = match told {
+                Told::Applied(object) => Event::Apply(object),
+                Told::Deleted(object) => Event::Delete(object),
+            };
+            self.queue(kind, event);
+        }
+    }
+
+    fn queue(&mut self, kind: Kind, event: Event<Value>) {
+        let stream = self.streams.get_mut(&kind).unwrap();
+        let due = (self.world.now + stream.lag).max(stream.told.back().map_or(0, |(due, _)| *due));
+        stream.told.push_back((due, event));
+    }
+
+    fn relist(&mut self, kind: Kind) {
+        self.tell();
+        self.streams.get_mut(&kind).unwrap().told.clear();
+        self.queue(kind, Event::Init);
+        for object in self.world.api.list(kind) {
+            self.queue(kind, Event::InitApply(object));
+        }
+        self.queue(kind, Event::InitDone);
+    }
+
+    /// The event as the operator gets to see it.
+    fn shown(&mut self, kind: Kind, event: Event<Value>) -> Event<Value> {
+        match event {
+            Event::Delete(pod) if kind == Kind::Pod && self.lie == Lie::DeletionIsAnEnd => Event::Delete(end(pod)),
+            Event::Apply(pod) if kind == Kind::Pod && self.lie == Lie::EndsLater => Event::Apply(end_later(pod)),
+            Event::Apply(lease) if kind == Kind::Lease => {
+                self.shown_lease = lease.clone();
+                Event::Apply(lease)
+            }
+            event => event,
+        }
+    }
+
+    /// Takes requests to the API server and answers back.
+    fn carry(&mut self) {
+        let now = self.world.now;
+        for work in self.engine.take_work() {
+            self.jobs.push_back(now);
+            let arrives = now + self.world.dice.roll(0, 60);
+            self.requests.push(Request { arrives, sent: now, work });
+        }
+        while self.jobs.front().is_some_and(|at| at + 1_000 < now) {
+            self.jobs.pop_front();
+        }
+        assert!(self.jobs.len() <= JOBS_PER_SECOND, "{} jobs within a second", self.jobs.len());
+
+        let (arrived, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.requests).into_iter().partition(|r| r.arrives <= now);
+        self.requests = waiting;
+        for Request { sent, work, .. } in arrived {
+            let (lost, unanswered) = match &work.job {
+                Job::Act(Action::Clear(_)) => (take_one(&mut self.lose_requests), take_one(&mut self.lose_answers)),
+                _ => (false, false),
+            };
+            let outcome = if lost { None } else { self.world.api.perform(&work, ms(sent)) };
+            let outcome = match (&work.job, outcome) {
+                (Job::Act(Action::Clear(clear)), _) if lost || unanswered => {
+                    self.answers.push((sent + DEADLINE_MS, self.operator, work.clone(), no_answer(clear, sent)));
+                    continue;
+                }
+                (_, Some(outcome)) => self.answered(outcome),
+                (_, None) => continue,
+            };
+            let due = now + self.world.dice.roll(0, 60);
+            self.answers.push((due, self.operator, work, outcome));
+        }
+        let (answered, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.answers).into_iter().partition(|(due, ..)| *due <= now);
+        self.answers = waiting;
+        for (_, operator, work, outcome) in answered {
+            if operator == self.operator {
+                self.engine.outcome(&work.group, &work.uid, outcome, now_at(ms(now)));
+            }
+        }
+    }
+
+    /// The answer as the operator gets to see it.
+    fn answered(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Pods { requested_at, .. } if self.lie == Lie::BlindReads => {
+                Outcome::Pods { requested_at, result: Ok(Vec::new()) }
+            }
+            Outcome::Lease { requested_at, .. } if self.lie == Lie::StaleReads && !self.shown_lease.is_null() => {
+                Outcome::Lease { requested_at, result: Ok(Some(decode(&self.shown_lease))) }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The stored count never falls.
+    fn observe_count(&mut self) {
+        let stored = self.world.api.get(Kind::Group, "web").and_then(|g| g["status"]["transitions"].as_i64());
+        let now = stored.unwrap_or(0);
+        assert!(now >= self.transitions, "transitions fell from {} to {now}", self.transitions);
+        self.transitions = now;
+    }
+
+    pub fn step(&mut self, step: Step) {
+        let world = &mut self.world;
+        match step {
+            Step::Crash(slot, container) => {
+                if let Some(at) = world.current(slot) {
+                    (0..2).filter(|c| container.is_none_or(|only| only == *c)).for_each(|c| world.end(at, c));
+                }
+            }
+            Step::Finish(slot) => world.current(slot).into_iter().for_each(|at| world.finish(at)),
+            Step::Delete(slot) => world.current(slot).into_iter().for_each(|at| world.remove_pod(at, false)),
+            Step::Force(slot) => world.current(slot).into_iter().for_each(|at| world.remove_pod(at, true)),
+            Step::Collect(slot) => world.current(slot).into_iter().for_each(|at| world.collect(at)),
+            Step::Freeze(slot, span) => world.current(slot).into_iter().for_each(|at| world.freeze(at, span)),
+            Step::Kubelet(node, up) => world.set_kubelet(node, up),
+            Step::Ready(node, ready) => {
+                world.api.put(Kind::Node, super::node(&format!("n{node}"), ready, false));
+            }
+            Step::Die(node) => world.kill_machine(node),
+            Step::Clock(node, ahead) => world.machines[node].clock_ahead = ahead,
+            Step::ReportDelay(node, delay) => world.machines[node].report_delay = delay,
+            Step::Lag(kind, lag) => self.streams.get_mut(&kind).unwrap().lag = lag,
+            Step::Relist(kind) => self.relist(kind),
+            Step::LoseAnswers(count) => self.lose_answers = count,
+            Step::LoseRequests(count) => self.lose_requests = count,
+            Step::Restart => {
+                self.engine = Engine::default();
+                self.operator += 1;
+                Kind::ALL.into_iter().for_each(|kind| self.relist(kind));
+            }
+        }
+    }
+}
+
+fn take_one(count: &mut u32) -> bool {
+    let some = *count > 0;
+    *count = count.saturating_sub(1);
+    some
+}
+
+fn no_answer(clear: &Clear, sent: u64) -> Outcome {
+    let result = Err(Failure::Unknown("no answer".to_owned()));
+    Outcome::Cleared { clear: clear.clone(), requested_at: ms(sent), result }
+}
+
+fn statuses(pod: &mut Value) -> impl Iterator<Item = &mut Value> {
+    pod["status"]["containerStatuses"].as_array_mut().into_iter().flatten()
+}
+
+fn end(mut pod: Value) -> Value {
+    pod["status"]["phase"] = json!("Failed");
+    let ended = super::ended(0);
+    statuses(&mut pod).for_each(|s| s["state"] = ended["state"].clone());
+    pod
+}
+
+fn end_later(mut pod: Value) -> Value {
+    for status in statuses(&mut pod) {
+        for state in ["state", "lastState"] {
+            let end = &mut status[state]["terminated"]["finishedAt"];
+            let Some(at) = end.as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok()) else { continue };
+            *end = json!((at + jiff::SignedDuration::from_secs(2)).to_string());
+        }
+    }
+    pod
+}
