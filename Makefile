@@ -59,7 +59,7 @@ test-e2e: ## The API server's validation, and every row of the evidence table on
 .PHONY: bench
 bench: ## The figures, with and without the operator side by side
 	@$(with_cluster)
-	$(CARGO) run -q --release -p leadergroup-bench
+	$(CARGO) run -q -p leadergroup-bench
 
 .PHONY: binary
 binary: ## Build the operator as one static binary, for crates/operator/Dockerfile

@@ -205,7 +205,7 @@ impl Case {
             sidecars.into_iter().map(|(_, _, status)| status).filter(|s| !s.is_null()).collect();
         pod["status"]["ephemeralContainerStatuses"] =
             debuggers.into_iter().map(|(_, status)| status).filter(|s| !s.is_null()).collect();
-        conditions.iter().for_each(|c| pod["status"]["conditions"].as_array_mut().unwrap().push(c.clone()));
+        pod["status"]["conditions"].as_array_mut().unwrap().append(&mut conditions);
         self.apply(Change::Pod(Event::Apply(decode(&pod))));
         self.pods.insert(name.to_owned(), pod);
     }

@@ -325,3 +325,20 @@ fn a_status_conflict_does_not_spin() {
     cluster.pass(61_000);
     assert_eq!(cluster.status().transitions, 1);
 }
+
+#[test]
+fn a_namesakes_end_proves_nothing_to_an_operator_that_never_knew_the_leaders_pod() {
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Pod);
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.put_pod(web_0("u1", running(8_000)));
+    cluster.restart();
+    cluster.release(Kind::Pod);
+    // By the process of the pod that was deleted, for all anybody knows.
+    cluster.renew("web-0");
+    cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(8_500))]));
+    cluster.pass(14_900);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(200);
+    assert_eq!(cluster.api.cleared.len(), 1);
+}

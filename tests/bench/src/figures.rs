@@ -52,6 +52,6 @@ pub fn samples_table(what: &str) -> Table {
 /// A table that can be pasted into a Markdown file.
 pub fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(ASCII_MARKDOWN).set_header(head.iter().copied());
+    table.load_style(ASCII_MARKDOWN).set_header(head.iter().copied());
     table
 }

@@ -17,7 +17,7 @@ use crate::size::{OperatorProcess, fill, group_name};
 
 const LEASES: usize = 200;
 const EVERY: Duration = Duration::from_secs(2);
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 /// What the operator writes for each decision, at debug level.
 const DECIDED: &str = "decided";
 
@@ -60,9 +60,9 @@ pub async fn run(session: &Session, process: &OperatorProcess) -> Result<()> {
 async fn renew_all(space: &Namespace) -> Result<()> {
     let leases = space.leases();
     let mut renewing = FuturesUnordered::new();
-    for n in 0..LEASES {
+    for (n, nth) in (0..LEASES).zip(0_u32..) {
         let leases = leases.clone();
-        let start = Instant::now() + EVERY.mul_f64(n as f64 / LEASES as f64);
+        let start = Instant::now() + EVERY * nth / u32::try_from(LEASES)?;
         renewing.push(async move {
             let mut ticks = interval_at(start, EVERY);
             loop {

@@ -103,25 +103,25 @@ pub async fn fill(session: &Session, space: &Namespace, groups: usize, candidate
     stream::iter(all)
         .map(|pod| async { space.create(&pod?).await })
         .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<()>>()
+        .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
     let leases = (0..groups).map(|n| lease_of(&group_name(n), &pod_name(n, 0), 3600));
     stream::iter(leases)
         .map(|lease: Lease| async move { space.create(&lease).await })
         .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<()>>()
+        .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
     stream::iter(0..groups)
         .map(|n| async move { space.create(&Group::named(&group_name(n)).build()).await })
         .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<()>>()
+        .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
     let led = |group: &LeaderGroup| {
         let status = group.status.as_ref();
         status.is_some_and(|s| s.leader.is_some() && usize::try_from(s.candidates.ready) == Ok(candidates))
     };
     for n in 0..groups {
-        space.until_within(&group_name(n), "it has a leader", Duration::from_secs(300), led).await?;
+        space.until_within(Duration::from_mins(5), &group_name(n), "it has a leader", led).await?;
     }
     Ok(())
 }

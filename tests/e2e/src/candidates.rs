@@ -1,7 +1,7 @@
 //! Candidates: pods that run the program in `tests/candidates/client-go`.
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
+use std::time::Duration;
+
 use leadergroup_api::GROUP_LABEL;
 use serde_json::{Value, json};
 
@@ -104,17 +104,17 @@ impl Candidates {
         self.arg("--release")
     }
 
-    /// The leader crashes after leading for so many seconds.
+    /// The leader crashes after leading for so long.
     #[must_use]
-    pub fn crashing_after(self, seconds: u32) -> Self {
-        self.arg(&format!("--exit-after={seconds}s"))
+    pub fn crashing_after(self, time: Duration) -> Self {
+        self.arg(&format!("--exit-after={}ms", time.as_millis()))
     }
 
-    /// The leader takes more memory than it may after leading for so many seconds.
+    /// The leader takes more memory than it may after leading for so long.
     #[must_use]
-    pub fn running_out_of_memory_after(mut self, seconds: u32) -> Self {
+    pub fn running_out_of_memory_after(mut self, time: Duration) -> Self {
         self.memory_limit = Some("64Mi".to_owned());
-        self.arg("--alloc-mb-on-lead=256").arg(&format!("--alloc-after={seconds}s"))
+        self.arg("--alloc-mb-on-lead=256").arg(&format!("--alloc-after={}ms", time.as_millis()))
     }
 
     /// Every candidate calls itself so, instead of by its pod's name; `$(POD_NAME)` stands for that.
@@ -292,12 +292,4 @@ impl Workload {
             }),
         ]
     }
-}
-
-/// The names of the pods that belong to these candidates.
-pub fn candidate_pods(pods: &[Pod], candidates: &str) -> Vec<String> {
-    pods.iter()
-        .filter(|pod| pod.labels().get("app").is_some_and(|app| app == candidates))
-        .map(ResourceExt::name_any)
-        .collect()
 }

@@ -1,4 +1,6 @@
 //! The operator, built and installed as a user installs it; done once per test program.
+//!
+//! `LEADERGROUP_PROGRAM` names a static program that was built before, to be installed instead.
 
 use std::env;
 use std::fs;
@@ -52,7 +54,8 @@ impl Installed {
             installed.candidate_image = image_from("CANDIDATE_IMAGE", "the image of tests/candidates/client-go")?;
             installed.deploy(&image, "as given")?;
         } else if installed.cluster.has_real_node() {
-            let program = build(true)?;
+            let given = env::var_os("LEADERGROUP_PROGRAM").filter(|path| !path.is_empty()).map(PathBuf::from);
+            let program = given.map_or_else(|| build(true), Ok)?;
             installed.cluster.load_image(OPERATOR_IMAGE, &program)?;
             installed.cluster.load_candidate()?;
             installed.deploy(OPERATOR_IMAGE, &digest(&program)?)?;

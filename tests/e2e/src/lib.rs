@@ -28,7 +28,7 @@ mod pod;
 mod session;
 mod timeline;
 
-pub use candidates::{Candidates, Workload, candidate_pods};
+pub use candidates::{Candidates, Workload};
 pub use group::{Group, GroupView};
 pub use install::OPERATOR_NAMESPACE;
 pub use leadergroup_cluster as cluster;

@@ -235,13 +235,20 @@ impl Namespace {
 
     /// Waits until an Event about a group was written, and returns its note.
     pub async fn until_event(&self, group: &str, reason: &str) -> Result<String> {
+        let waiting = self.until_event_that(group, |r, _| r == reason).await;
+        waiting.with_context(|| format!("no Event {reason} about {group}"))
+    }
+
+    /// Waits until an Event was written whose reason and note are as described, and returns its note.
+    pub async fn until_event_that(&self, group: &str, is_so: impl Fn(&str, &str) -> bool) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some((_, note)) = self.events(group).await?.into_iter().rfind(|(r, _)| r == reason) {
+            let events = self.events(group).await?;
+            if let Some((_, note)) = events.into_iter().rfind(|(reason, note)| is_so(reason, note)) {
                 return Ok(note);
             }
             if Instant::now() > deadline {
-                return Err(anyhow!("no Event {reason} within {} s\n{}", PATIENCE.as_secs(), self.tell().await));
+                return Err(anyhow!("not within {} s\n{}", PATIENCE.as_secs(), self.tell().await));
             }
             // Events come soon after what they tell of, and are not worth a watch.
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use leadergroup_cluster::Cluster;
+use leadergroup_cluster::{Cluster, Signal};
 
 use crate::command::run;
 use crate::install::Installed;
@@ -71,6 +72,17 @@ impl Session {
     /// A new namespace, removed when the returned value is dropped.
     pub async fn namespace(&self, name: &str) -> Result<Namespace> {
         Namespace::open(self, name).await
+    }
+
+    /// Sends the processes in a pod's containers a signal, behind the kubelet's back.
+    pub fn signal(&self, pod: &Pod, signal: Signal) -> Result<()> {
+        let uid = pod.metadata.uid.as_deref().context("the pod has no UID")?;
+        let processes = self.cluster().container_pids(uid)?;
+        ensure!(!processes.is_empty(), "no process of the pod runs");
+        for process in processes {
+            process.signal(signal)?;
+        }
+        Ok(())
     }
 
     /// Runs kubectl as the administrator and returns what it printed.

@@ -134,6 +134,11 @@ impl Timeline {
         held.pop()
     }
 
+    /// When the operator cleared the Lease, and what it then was; none if it did not.
+    pub fn cleared(&self, lease: &str) -> Option<(Instant, Lease)> {
+        self.leases(lease).into_iter().find(|(_, lease)| lease.is_cleared())
+    }
+
     /// The versions of a group, in order.
     pub fn groups(&self, name: &str) -> Vec<(Instant, LeaderGroup)> {
         let of_name = |entry: Entry| match entry.seen {
@@ -145,7 +150,7 @@ impl Timeline {
 
     /// Fails if the operator cleared the Lease while this recorded.
     pub fn assert_never_cleared(&self, lease: &str) {
-        let cleared = self.leases(lease).into_iter().find(|(_, lease)| lease.is_cleared());
+        let cleared = self.cleared(lease);
         assert!(cleared.is_none(), "the operator cleared {lease}: {cleared:?}");
     }
 

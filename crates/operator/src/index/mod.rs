@@ -386,7 +386,7 @@ impl Index {
                 }
                 let mut renewed = lease.record.clone();
                 renewed.renew_time.clone_from(&wire.spec.renew_time);
-                if renewed == wire.spec {
+                if renewed == wire.spec && lease.record.renewed().is_some() == wire.spec.renewed().is_some() {
                     cause = Cause::Renewal;
                 }
                 let holder_before = lease.record.holder_identity.clone();

@@ -74,7 +74,9 @@ impl Cluster {
     /// Another operator takes over: it knows nothing but what the API server has.
     pub fn restart(&mut self) {
         self.engine = Engine::default();
-        Kind::ALL.into_iter().for_each(|kind| self.relist(kind));
+        for kind in Kind::ALL {
+            self.relist(kind);
+        }
         self.settle();
     }
 

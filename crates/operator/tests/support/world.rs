@@ -77,7 +77,7 @@ pub struct World {
     pub candidates: Vec<Candidate>,
     pub dice: Dice,
     /// Holders carry a suffix of their run, as client-go's do; else the pod's name is all.
-    suffix: bool,
+    pub suffix: bool,
     containers: usize,
     create_at: BTreeMap<String, u64>,
     last_write: u64,

@@ -8,7 +8,7 @@ use leadergroup_e2e::{LeaseView, Namespace, Operator, Session, Timeline};
 const SAMPLE: &str = include_str!("../../../../config/samples/billing.yaml");
 
 /// Longer than client-go's candidates ever take to acquire a Lease that nobody clears.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -45,7 +45,7 @@ impl Demo {
         let start = Instant::now();
         heading("Two groups of the same client-go program; only `billing` has a LeaderGroup");
         self.apply("config/samples/billing.yaml", SAMPLE).await?;
-        self.apply("the same as `invoices`, without the LeaderGroup", &without_group(SAMPLE)).await?;
+        self.apply("invoices.yaml    # the same as `invoices`, without the LeaderGroup", &without_group(SAMPLE)).await?;
         self.shop.until_settled("billing").await?;
         let (_, invoices) = self.next_holder("invoices", "", start).await?;
         self.show(&["get", "leadergroups"]).await?;
