@@ -53,8 +53,12 @@ test-harness: ## The test cluster's own tests
 .PHONY: test-e2e
 test-e2e: ## The API server's validation, and every row of the evidence table on a real kubelet
 	@$(with_cluster)
-	$(CARGO) test -p leadergroup-e2e --lib --test api
-	$(CARGO) test -p leadergroup-e2e --test evidence
+	$(CARGO) test -p leadergroup-e2e --lib --bins
+	$(CARGO) test -p leadergroup-e2e --test api --test evidence --test bad_input
+	# These end the operator, or take its node away, so one test at a time.
+	for serial in restart node_lost zz_least_rbac; do
+		$(CARGO) test -p leadergroup-e2e --test "$$serial" -- --test-threads=1
+	done
 
 .PHONY: bench
 bench: ## The figures, with and without the operator side by side

@@ -203,6 +203,14 @@ pub struct Gone {
     pub seen: bool,
 }
 
+impl Gone {
+    /// Its processes may have outlived it: it ran, for all that is known, and its kubelet never said that it ended.
+    pub fn may_live(&self) -> bool {
+        let ended = self.pod.phase == Phase::Terminal && !self.pod.by_pod_gc && !self.pod.phase_in_doubt;
+        !ended && (self.pod.node.is_some() || !self.seen)
+    }
+}
+
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -251,6 +259,8 @@ pub struct Lease {
     longest: Option<u64>,
     /// How many of the present holder's latest renewals, counted back from the newest, were sane.
     sane_renewals: u8,
+    /// The latest renewal of the present term: a clock that was set back is not trusted before it has caught up.
+    latest_renewal: Option<Timestamp>,
     /// How the term before this one ended.
     pub before: Option<Before>,
     /// Versions between this record and the one before may have gone unseen.
@@ -281,6 +291,7 @@ impl Lease {
             seen_moving: false,
             read_at: None,
             sane_renewals: 0,
+            latest_renewal: None,
             before: None,
             after_gap: true,
         }
@@ -295,7 +306,8 @@ impl Lease {
         if record == self.record {
             return false;
         }
-        if record.holder() == self.record.holder() {
+        let same_holder = record.holder() == self.record.holder();
+        if same_holder {
             self.longest = self.longest.max(record.duration());
             self.sane_renewals =
                 if self.is_sane_renewal(&record, now) { (self.sane_renewals + 1).min(SANE_RENEWALS) } else { 0 };
@@ -308,7 +320,9 @@ impl Lease {
             });
             self.longest = record.duration();
             self.sane_renewals = 0;
+            self.latest_renewal = None;
         }
+        self.latest_renewal = self.latest_renewal.max(self.record.renewed().filter(|_| same_holder));
         self.record = record;
         self.moved_at = now.mono;
         self.seen_moving = true;
@@ -320,7 +334,7 @@ impl Lease {
     fn is_sane_renewal(&self, record: &LeaseRecord, now: Now) -> bool {
         let (Some(old), Some(new)) = (self.record.renewed(), record.renewed()) else { return false };
         let apart = (new.as_nanosecond() - now.wall.as_nanosecond()).abs() / 1_000_000;
-        new >= old && apart <= SANE_CLOCK_MS
+        new >= old && Some(new) >= self.latest_renewal && apart <= SANE_CLOCK_MS
     }
 
     /// Whether the holder's clock has agreed with the operator's, and never gone back, over its last three renewals.

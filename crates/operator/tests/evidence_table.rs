@@ -230,6 +230,9 @@ impl Case {
         if judgement.restarting {
             text.push_str(", which restarts");
         }
+        if judgement.outlived {
+            text.push_str(", which did not write it: so once it ran out");
+        }
         text + "\n"
     }
 }

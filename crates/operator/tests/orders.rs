@@ -342,3 +342,38 @@ fn a_namesakes_end_proves_nothing_to_an_operator_that_never_knew_the_leaders_pod
     cluster.pass(200);
     assert_eq!(cluster.api.cleared.len(), 1);
 }
+
+#[test]
+fn a_lease_renewed_after_its_holders_pod_ended_is_another_processs() {
+    let mut cluster = leading(&json!({}));
+    cluster.renew("web-1");
+    cluster.put_pod(web_0_ended(8_500));
+    cluster.pass(2_000);
+    cluster.renew("web-0");
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(2_000);
+    cluster.renew("web-0");
+    assert_eq!(cluster.verdict(), "Contradiction");
+    cluster.pass(60_000);
+    assert!(cluster.api.cleared.is_empty());
+}
+
+#[test]
+fn a_process_that_may_outlive_its_pod_is_remembered_through_other_terms() {
+    let mut cluster = leading(&json!({}));
+    cluster.delete(Kind::Pod, "web-0");
+    for other in 1..=6 {
+        let name = format!("web-{other}");
+        cluster.put_pod(pod(&name, &name, "n2", "Running", &[("app", running(8_000))]));
+        cluster.renew_times(&name, 10);
+        cluster.put_pod(pod(&name, &name, "n2", "Succeeded", &[("app", ended(1_000_000))]));
+        cluster.delete(Kind::Pod, &name);
+    }
+    cluster.put_pod(web_0("u1", running(100_000)));
+    // By the process of the pod that was deleted long ago, for all anybody knows.
+    cluster.renew("web-0");
+    let cleared = cluster.api.cleared.len();
+    cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(1_000_000))]));
+    cluster.pass(14_000);
+    assert_eq!((cluster.verdict().as_str(), cluster.api.cleared.len()), ("Vanished", cleared));
+}

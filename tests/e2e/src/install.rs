@@ -10,6 +10,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use leadergroup_cluster::{Cluster, workspace_root};
 use serde_json::{Value, json};
 
@@ -71,6 +73,13 @@ impl Installed {
         let mut command = Command::new(&self.kubectl);
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command
+    }
+
+    /// The administrator's client, for the runtime that calls this.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
     }
 
     fn apply(&self, folder: &str) -> Result<()> {

@@ -110,7 +110,7 @@ impl Namespace {
 
     /// Records what happens to Leases, groups and pods in here, from now on.
     pub async fn timeline(&self) -> Result<Timeline> {
-        Timeline::start(self.client.clone(), &self.name).await
+        Timeline::start(self.installed, &self.name).await
     }
 
     /// Waits until an object is as it should be, and returns it; `wanted` is a sentence for when it does not come true.
@@ -175,13 +175,11 @@ impl Namespace {
                 }
             }
         };
-        match timeout_at(deadline, until_met).await {
-            Ok(met) => Ok(met),
-            Err(_) => {
-                let told = self.tell().await;
-                Err(anyhow!("not within {} s: {wanted}\n{told}", patience.as_secs()))
-            }
+        if let Ok(met) = timeout_at(deadline, until_met).await {
+            return Ok(met);
         }
+        let told = self.tell().await;
+        Err(anyhow!("not within {} s: {wanted}\n{told}", patience.as_secs()))
     }
 
     /// Waits until a pod leads the group, and returns the group.
@@ -196,6 +194,11 @@ impl Namespace {
     pub async fn until_led_by_another(&self, group: &str, pod: &str) -> Result<LeaderGroup> {
         let wanted = format!("another pod than {pod} leads");
         self.until(group, &wanted, |g: &LeaderGroup| g.leading_pod().is_some_and(|leader| leader != pod)).await
+    }
+
+    /// Waits until the operator has cleared a Lease, and returns it.
+    pub async fn until_cleared(&self, lease: &str) -> Result<Lease> {
+        self.until(lease, "the Lease is cleared", <Lease as LeaseView>::is_cleared).await
     }
 
     /// Waits until the leader has renewed its Lease so often that its clock is trusted, and returns its pod.

@@ -16,7 +16,7 @@ use crate::{PodView, Session};
 
 const NAME: &str = "leadergroup-operator";
 const SELECTOR: &str = "app.kubernetes.io/name=leadergroup-operator";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The operator: its log, and ways to end it.
 #[derive(Clone)]

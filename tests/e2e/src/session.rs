@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 use leadergroup_cluster::{Cluster, Signal};
 
 use crate::command::run;
@@ -29,7 +28,7 @@ impl Session {
     pub async fn start() -> Result<Self> {
         let installed = tokio::task::spawn_blocking(Installed::get).await.context("the installation panicked")??;
         let local = installed.local_program.as_ref().map(|program| LocalOperator::shared(program, installed));
-        let client = client(installed).await?;
+        let client = installed.client().await?;
         Ok(Self { installed, client, _local: local.transpose()? })
     }
 
@@ -92,16 +91,15 @@ impl Session {
         tokio::task::spawn_blocking(move || run(&mut command)).await.context("kubectl could not be awaited")?
     }
 
+    /// [`Session::kubectl`] where nothing can be awaited: to put right, in a drop, what a failed test leaves behind.
+    pub fn kubectl_now(&self, args: &[&str]) -> Result<String> {
+        run(self.installed.kubectl().args(args))
+    }
+
     /// Where the operator writes its log, if it is a child of this program.
     pub(crate) fn local_log() -> PathBuf {
         std::env::temp_dir().join(format!("leadergroup-operator-{}.log", std::process::id()))
     }
-}
-
-async fn client(installed: &Installed) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(&installed.kubeconfig)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
 }
 
 /// The operator as a child of this program, for as long as a session uses it.

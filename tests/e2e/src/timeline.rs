@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -10,14 +11,14 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::{Config, Event, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use leadergroup_api::LeaderGroup;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Duration, timeout};
 
 use crate::LeaseView;
+use crate::install::Installed;
 
 /// One thing that was seen.
 #[derive(Clone, Debug)]
@@ -46,26 +47,35 @@ pub struct Entry {
 }
 
 /// A record of all that happens to Leases, groups and pods in a namespace, in order of arrival.
+///
+/// It is kept by a thread of its own: a test that is busy does not make things seem late.
 pub struct Timeline {
     entries: Arc<Mutex<Vec<Entry>>>,
     grown: watch::Receiver<usize>,
-    _watches: JoinSet<()>,
+    /// The thread ends when this is dropped.
+    _stop: oneshot::Sender<()>,
 }
 
 impl Timeline {
-    pub(crate) async fn start(client: Client, namespace: &str) -> Result<Self> {
+    pub(crate) async fn start(installed: &'static Installed, namespace: &str) -> Result<Self> {
         let entries = Arc::new(Mutex::new(Vec::new()));
         let (grow, grown) = watch::channel(0);
         let (listed, mut on_listed) = watch::channel(0);
+        let (stop, stopped) = oneshot::channel();
         let recorder = Recorder { entries: entries.clone(), grow: Arc::new(grow), listed: Arc::new(listed) };
-        let mut watches = JoinSet::new();
-        let (leases, groups, pods) = (recorder.clone(), recorder.clone(), recorder);
-        watches.spawn(leases.record(Api::namespaced(client.clone(), namespace), Seen::Lease, Seen::LeaseGone));
-        watches.spawn(groups.record(Api::namespaced(client.clone(), namespace), Seen::Group, Seen::GroupGone));
-        watches.spawn(pods.record(Api::namespaced(client, namespace), Seen::Pod, Seen::PodGone));
+        let namespace = namespace.to_owned();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name("timeline".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped => {}
+                    Err(error) = recorder.record_all(installed, &namespace) => eprintln!("no timeline: {error:#}"),
+                }
+            });
+        })?;
         let all_listed = on_listed.wait_for(|kinds| *kinds == 3);
         timeout(Duration::from_secs(30), all_listed).await.context("the watches of a timeline do not start")??;
-        Ok(Self { entries, grown, _watches: watches })
+        Ok(Self { entries, grown, _stop: stop })
     }
 
     /// All that was seen so far.
@@ -149,6 +159,9 @@ impl Timeline {
     }
 
     /// Fails if the operator cleared the Lease while this recorded.
+    ///
+    /// # Panics
+    /// That is how it fails.
     pub fn assert_never_cleared(&self, lease: &str) {
         let cleared = self.cleared(lease);
         assert!(cleared.is_none(), "the operator cleared {lease}: {cleared:?}");
@@ -178,6 +191,17 @@ struct Recorder {
 }
 
 impl Recorder {
+    async fn record_all(self, installed: &Installed, namespace: &str) -> Result<()> {
+        let client = installed.client().await?;
+        let (leases, groups, pods) = (self.clone(), self.clone(), self);
+        tokio::join!(
+            leases.record(Api::namespaced(client.clone(), namespace), Seen::Lease, Seen::LeaseGone),
+            groups.record(Api::namespaced(client.clone(), namespace), Seen::Group, Seen::GroupGone),
+            pods.record(Api::namespaced(client, namespace), Seen::Pod, Seen::PodGone),
+        );
+        bail!("the watches ended")
+    }
+
     async fn record<K>(self, api: Api<K>, became: fn(K) -> Seen, gone: fn(K) -> Seen)
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>

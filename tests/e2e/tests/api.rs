@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use leadergroup_api::{LeaderGroup, Verdict};
-use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, Namespace, Session, lease_of};
+use leadergroup_e2e::{Candidates, Group, GroupView, Namespace, Session, lease_of};
 use serde_json::{Value, json};
 
 /// A spec as a user writes it, and what becomes of it.
@@ -152,7 +152,8 @@ async fn an_empty_spec_is_filled_with_defaults() -> Result<()> {
     assert_eq!(spec["staleHolder"]["onRestart"], json!("Clear"));
     assert_eq!(spec["staleHolder"]["unconfirmed"]["policy"], json!("WaitForExpiry"));
     assert_eq!(spec["historyLimit"], json!(20));
-    let observed = |g: &LeaderGroup| g.says("CandidatesFound", "False", "NoPodMatches") && g.seen().lease_name.is_some();
+    let observed =
+        |g: &LeaderGroup| g.says("CandidatesFound", "False", "NoPodMatches") && g.seen().lease_name.is_some();
     let group: LeaderGroup = place.until("billing", "the empty group is observed", observed).await?;
     assert_eq!(group.seen().lease_name.as_deref(), Some("billing"));
     assert_eq!(group.seen().observed_generation, group.metadata.generation);
@@ -179,7 +180,7 @@ async fn of_two_groups_on_one_lease_the_older_has_it_until_it_is_deleted() -> Re
     place.until_event("younger", "LeaseTaken").await?;
     // It leaves the Lease alone: the older does the clearing.
     place.create(&lease_of("shared", "gone", 2)).await?;
-    place.until("shared", "the Lease is cleared", LeaseView::is_cleared).await?;
+    place.until_cleared("shared").await?;
     place.groups().delete("older", &DeleteParams::default()).await?;
     let freed = |g: &LeaderGroup| g.says("Stalled", "False", "Observing") && g.verdict() == Some(Verdict::Free);
     place.until("younger", "the younger takes over", freed).await?;
@@ -232,6 +233,6 @@ async fn kubectl_shows_who_leads_by_the_short_name_and_in_the_category_all() -> 
     let all = place.kubectl(&["get", "all", "--output=name"]).await?;
     assert!(all.lines().any(|line| line == "leadergroup.leadergroup.dev/billing"), "{all}");
     let explained = place.kubectl(&["explain", "lg.spec.staleHolder.policy"]).await?;
-    assert!(explained.contains("Whether dead holders are cleared"), "{explained}");
+    assert!(explained.contains("Clear the holder once its death is proven"), "{explained}");
     Ok(())
 }

@@ -19,7 +19,7 @@ async fn assert_harmless(session: &Session, place: &Namespace, group: &str, rest
     let healthy = "healthy";
     place.create(&Group::named(healthy).build()).await?;
     place.create(&lease_of(healthy, "long-gone", 2)).await?;
-    place.until(healthy, "another group's holder is cleared", LeaseView::is_cleared).await?;
+    place.until_cleared(healthy).await?;
     tokio::time::sleep(A_WHILE).await;
     let writes = timeline.groups(group).len();
     ensure!(writes <= 4, "{writes} versions of a group of which nothing changed");
@@ -96,9 +96,12 @@ async fn a_lease_with_as_many_annotations_as_the_api_server_takes_is_read() -> R
 async fn the_api_server_refuses_a_lease_with_negative_numbers() -> Result<()> {
     let session = Session::start().await?;
     let place = session.namespace("negative").await?;
-    for change in [|l: &mut Lease| l.spec.get_or_insert_default().lease_transitions = Some(-1), |l: &mut Lease| {
-        l.spec.get_or_insert_default().lease_duration_seconds = Some(-1);
-    }] {
+    for change in [
+        |l: &mut Lease| l.spec.get_or_insert_default().lease_transitions = Some(-1),
+        |l: &mut Lease| {
+            l.spec.get_or_insert_default().lease_duration_seconds = Some(-1);
+        },
+    ] {
         let mut lease = lease_of("billing", "long-gone", 6);
         change(&mut lease);
         let answer = place.leases().create(&PostParams::default(), &lease).await;
@@ -155,7 +158,8 @@ async fn a_selector_that_matches_every_pod_is_named_and_works() -> Result<()> {
     place.create(&Group::named("billing").selecting_all().build()).await?;
     place.run(&Candidates::named("billing").pod()).await?;
     place.run(&Candidates::named("bystander").pod()).await?;
-    let named = |g: &LeaderGroup| g.says("CandidatesFound", "True", "EveryPodMatches") && g.seen().candidates.ready == 2;
+    let named =
+        |g: &LeaderGroup| g.says("CandidatesFound", "True", "EveryPodMatches") && g.seen().candidates.ready == 2;
     place.until("billing", "the group says that every pod matches", named).await?;
     let group = place.until_led("billing").await?;
     assert_eq!((group.leading_pod().as_deref(), group.verdict()), (Some("billing"), Some(Verdict::Alive)));

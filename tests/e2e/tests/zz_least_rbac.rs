@@ -50,7 +50,11 @@ fn used(log: impl BufRead) -> Result<(BTreeSet<Right>, BTreeSet<Right>)> {
         let right = (text("/objectRef/apiGroup"), resource, text("/verb"));
         // An answer 403 may also mean that a namespace is on its way out, which is nobody's missing right.
         let decision = request.pointer("/annotations/authorization.k8s.io~1decision").and_then(Value::as_str);
-        if decision == Some("forbid") { refused.insert(right) } else { used.insert(right) };
+        if decision == Some("forbid") {
+            refused.insert(right)
+        } else {
+            used.insert(right)
+        };
     }
     Ok((used, refused))
 }

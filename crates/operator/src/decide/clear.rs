@@ -172,7 +172,10 @@ fn at_once(
     let moved_after_proof = settled.is_some_and(|settled| lease.moved_at > settled);
     let due = since(memory, now) + Mono::from_secs(plan.stale_holder.delay_seconds.max(0).unsigned_abs().into());
     // Without a write that settles it, only a read tells later moves of the Lease from those before the proof.
-    if memory.proof.is_some() && settled.is_none() && (plan.stale_holder.policy == Policy::Observe || now.mono < due) {
+    if memory.proof.is_some()
+        && settled.is_none()
+        && (plan.stale_holder.policy == Policy::Observe || judgement.outlived || now.mono < due)
+    {
         return Next::act(Action::ReadLease { lease: key });
     }
     if !moved_after_proof && now.mono < due {
@@ -192,6 +195,9 @@ fn at_once(
     if moved_after_proof {
         memory.contradicted = lease.record.holder().map(ToOwned::to_owned);
         return Next { contradicted: true, ..Next::default() };
+    }
+    if judgement.outlived {
+        return when_ran_out(snapshot, memory, judgement, lease, key, now);
     }
     if plan.stale_holder.policy == Policy::Observe {
         memory.would_clear_at.get_or_insert(now.mono);

@@ -142,6 +142,10 @@ fn ready(snapshot: &Snapshot<'_>, judgement: &Judgement, status: &LeaderGroupSta
     let pod = judgement.subject.as_ref().map_or("a pod", |s| s.name.as_str());
     match judgement.verdict {
         Verdict::Alive => Draft::new("Ready", true, "Leading", format!("pod {pod} leads")),
+        // One of the pods it fits exists, the others may only live on: HolderSuspect says so.
+        Verdict::Ambiguous if status.leader.as_ref().is_some_and(|l| l.pod_name.is_some()) => {
+            Draft::new("Ready", true, "Ambiguous", judgement.evidence.clone())
+        }
         Verdict::Managed if status.leader.is_some() => Draft::new("Ready", true, "Managed", judgement.evidence.clone()),
         Verdict::Free if status.candidates.total == 0 => {
             Draft::new("Ready", false, "NoCandidates", "no candidate exists, so nobody can lead")

@@ -22,7 +22,7 @@ use crate::model::{Gone, Lease, Node, Phase, Pod};
 use crate::time::{Mono, Now};
 use crate::wire::{LeaseWire, NodeWire, PodWire};
 
-/// Deleted candidates remembered for each group besides those that fit the present holder.
+/// Deleted candidates remembered for each group besides those that fit the present holder or may live.
 const GONE_KEPT: usize = 4;
 /// Deleted candidates remembered for each group in all.
 const GONE_MAX: usize = 16;
@@ -415,13 +415,14 @@ impl Index {
         }
     }
 
-    /// Forgets deleted candidates that the Lease's new holder does not fit, once no event of theirs can be late.
+    /// Forgets deleted candidates that the Lease's new holder does not fit, once no event of theirs can be late. One whose
+    /// processes may live can take the Lease at any time, so it stays.
     fn purge_gone(&mut self, lease_key: &Key, now: Mono) {
         let Some(holder) = self.leases.get(lease_key).and_then(|l| l.record.holder()) else { return };
         for (_, key) in self.by_lease.get(lease_key).into_iter().flatten() {
             let Some(Ok(plan)) = self.groups.get(key).map(|g| &g.plan) else { continue };
             if let Some(gone) = self.gone.get_mut(key) {
-                gone.retain(|g| g.at + GONE_FOR > now || plan.identity.fits(holder, &g.pod));
+                gone.retain(|g| g.at + GONE_FOR > now || g.may_live() || plan.identity.fits(holder, &g.pod));
             }
         }
     }
@@ -489,12 +490,13 @@ impl Index {
         all.push_back(gone);
         let fits = |g: &Gone| holder.is_some_and(|h| plan.identity.fits(h, &g.pod));
         while all.len() > GONE_KEPT
-            && let Some(at) = all.iter().position(|g| !fits(g))
+            && let Some(at) = all.iter().position(|g| !fits(g) && !g.may_live())
         {
             all.remove(at);
         }
         while all.len() > GONE_MAX {
-            all.pop_front();
+            let harmless = all.iter().position(|g| !g.may_live());
+            all.remove(harmless.unwrap_or(0));
         }
     }
 

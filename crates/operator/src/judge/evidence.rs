@@ -69,11 +69,14 @@ pub struct Judgement {
     pub clear: Clearable,
     /// The holder's containers are down but will run again, so `onRestart` has a say.
     pub restarting: bool,
+    /// The Lease was renewed in a later second than the pod ended, both by its node's clock: so not by that pod, but by
+    /// one of the same identity that nobody remembers.
+    pub outlived: bool,
 }
 
 impl Judgement {
     fn new(verdict: Verdict, clear: Clearable, evidence: impl Into<String>) -> Self {
-        Self { verdict, evidence: evidence.into(), subject: None, clear, restarting: false }
+        Self { verdict, evidence: evidence.into(), subject: None, clear, restarting: false, outlived: false }
     }
 
     fn of(mut self, pod: &Pod, runs: bool) -> Self {
@@ -115,8 +118,8 @@ pub fn judge(known: &Known<'_>) -> Judgement {
         let why = "the Lease was renewed after its holder was proven dead: something else uses the same identity";
         return Judgement::new(Verdict::Contradiction, Clearable::Never, why);
     }
-    match (open.as_slice(), ended.first()) {
-        ([], Some(fit)) => terminated(known, *fit),
+    match (open.as_slice(), ended.iter().max_by_key(|f| last_end(f.pod))) {
+        ([], Some(fit)) => terminated(known, lease, *fit),
         ([], None) => nobody_fits(known, holder),
         ([fit], _) => one_fits(known, lease, *fit),
         (several, _) => {
@@ -172,14 +175,19 @@ fn has_ended(known: &Known<'_>, pod: &Pod) -> bool {
         && watched(known, pod).is_some_and(|containers| containers.iter().all(down))
 }
 
-fn terminated(known: &Known<'_>, fit: Fit<'_>) -> Judgement {
+/// When the last run of the pod ended, by its node's clock.
+fn last_end(pod: &Pod) -> Option<jiff::Timestamp> {
+    pod.containers.iter().filter_map(|c| c.newest_finished()?.finished_at).max()
+}
+
+fn terminated(known: &Known<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
     let ends: Vec<_> = watched(known, fit.pod).unwrap_or_default().iter().filter_map(|c| end_of(c)).collect();
-    Judgement::new(
-        Verdict::Terminated,
-        Clearable::AtOnce,
-        format!("pod {} ended by its kubelet's word: {}", describe(fit), ends.join(", ")),
-    )
-    .of(fit.pod, false)
+    let why = format!("pod {} ended by its kubelet's word: {}", describe(fit), ends.join(", "));
+    let outlived = match (lease.record.renewed(), last_end(fit.pod)) {
+        (Some(renewed), Some(end)) => renewed.as_second() > end.as_second(),
+        _ => false,
+    };
+    Judgement { outlived, ..Judgement::new(Verdict::Terminated, Clearable::AtOnce, why) }.of(fit.pod, false)
 }
 
 fn end_of(container: &Container) -> Option<String> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::{Kind, Told, change};
 use super::world::{TICK_MS, World};
-use super::{decode, ms, now_at};
+use super::{ms, now_at};
 
 /// How long the operator waits for an answer.
 const DEADLINE_MS: u64 = 5_000;
@@ -47,12 +47,8 @@ pub enum Lie {
     DeletionIsAnEnd,
     /// Runs are shown to have ended two seconds later than they did.
     EndsLater,
-    /// Reads of the candidates find none.
-    BlindReads,
     /// The API server takes any version for the present one.
     AnyVersion,
-    /// Reads of the Lease find what the watch showed last.
-    StaleReads,
 }
 
 #[derive(Default)]
@@ -78,7 +74,6 @@ pub struct Sim {
     answers: Vec<(u64, u32, Work, Outcome)>,
     lose_answers: u32,
     lose_requests: u32,
-    shown_lease: Value,
     transitions: i64,
     jobs: VecDeque<u64>,
 }
@@ -97,7 +92,6 @@ impl Sim {
             answers: Vec::new(),
             lose_answers: 0,
             lose_requests: 0,
-            shown_lease: Value::Null,
             transitions: 0,
             jobs: VecDeque::new(),
         };
@@ -161,14 +155,10 @@ impl Sim {
     }
 
     /// The event as the operator gets to see it.
-    fn shown(&mut self, kind: Kind, event: Event<Value>) -> Event<Value> {
+    fn shown(&self, kind: Kind, event: Event<Value>) -> Event<Value> {
         match event {
             Event::Delete(pod) if kind == Kind::Pod && self.lie == Lie::DeletionIsAnEnd => Event::Delete(end(pod)),
             Event::Apply(pod) if kind == Kind::Pod && self.lie == Lie::EndsLater => Event::Apply(end_later(pod)),
-            Event::Apply(lease) if kind == Kind::Lease => {
-                self.shown_lease = lease.clone();
-                Event::Apply(lease)
-            }
             event => event,
         }
     }
@@ -219,11 +209,13 @@ impl Sim {
     /// The answer as the operator gets to see it.
     fn answered(&self, outcome: Outcome) -> Outcome {
         match outcome {
-            Outcome::Pods { requested_at, .. } if self.lie == Lie::BlindReads => {
-                Outcome::Pods { requested_at, result: Ok(Vec::new()) }
-            }
-            Outcome::Lease { requested_at, .. } if self.lie == Lie::StaleReads && !self.shown_lease.is_null() => {
-                Outcome::Lease { requested_at, result: Ok(Some(decode(&self.shown_lease))) }
+            Outcome::Pods { requested_at, result: Ok(mut pods) } if self.lie == Lie::EndsLater => {
+                let statuses = pods.iter_mut().flat_map(|pod| &mut pod.status.container_statuses);
+                let states = statuses.flat_map(|s| [&mut s.state, &mut s.last_state]);
+                for end in states.filter_map(|s| s.terminated.as_mut()?.finished_at.as_mut()) {
+                    *end = later(end);
+                }
+                Outcome::Pods { requested_at, result: Ok(pods) }
             }
             outcome => outcome,
         }
@@ -261,9 +253,9 @@ impl Sim {
             Step::Relist(kind) => self.relist(kind),
             Step::LoseAnswers(count) => self.lose_answers = count,
             Step::LoseRequests(count) => self.lose_requests = count,
-            // The stored status names one pod of a shared identity. A process that outlived its pod is lost with the
-            // second operator that never knew it.
-            Step::Restart if self.operator > 0 && !world.suffix => {}
+            // The stored status names one pod of a shared identity, the holder's. Any other process that outlived its pod
+            // is unknown to an operator that starts after, and so is that one to a second operator.
+            Step::Restart if !world.with_uid && (self.operator > 0 || world.has_unnamed_survivors()) => {}
             Step::Restart => {
                 self.engine = Engine::default();
                 self.operator += 1;
@@ -292,7 +284,7 @@ fn statuses(pod: &mut Value) -> impl Iterator<Item = &mut Value> {
 
 fn end(mut pod: Value) -> Value {
     pod["status"]["phase"] = json!("Failed");
-    let ended = super::ended(0);
+    let ended = super::ended(1_000_000);
     statuses(&mut pod).for_each(|s| s["state"] = ended["state"].clone());
     pod
 }
@@ -301,9 +293,15 @@ fn end_later(mut pod: Value) -> Value {
     for status in statuses(&mut pod) {
         for state in ["state", "lastState"] {
             let end = &mut status[state]["terminated"]["finishedAt"];
-            let Some(at) = end.as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok()) else { continue };
-            *end = json!((at + jiff::SignedDuration::from_secs(2)).to_string());
+            if let Some(at) = end.as_str() {
+                *end = json!(later(at));
+            }
         }
     }
     pod
+}
+
+fn later(time: &str) -> String {
+    let time: jiff::Timestamp = time.parse().expect("a time");
+    (time + jiff::SignedDuration::from_secs(2)).to_string()
 }

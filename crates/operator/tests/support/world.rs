@@ -76,8 +76,8 @@ pub struct World {
     pub machines: Vec<Machine>,
     pub candidates: Vec<Candidate>,
     pub dice: Dice,
-    /// Holders carry a suffix of their run, as client-go's do; else the pod's name is all.
-    pub suffix: bool,
+    /// Holders are named by pod, UID and run; else by the pod's name, which the next pod has too.
+    pub with_uid: bool,
     containers: usize,
     create_at: BTreeMap<String, u64>,
     last_write: u64,
@@ -87,7 +87,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, containers: usize, suffix: bool, group: Value) -> Self {
+    pub fn new(seed: u64, containers: usize, with_uid: bool, group: Value) -> Self {
         let mut api = Api::default();
         let machines: Vec<_> = (0..3)
             .map(|_| Machine {
@@ -106,7 +106,7 @@ impl World {
         Self {
             api,
             machines,
-            suffix,
+            with_uid,
             containers,
             create_at,
             now: 0,
@@ -291,6 +291,13 @@ impl World {
         self.api.delete(Kind::Pod, &self.candidates[at].name);
     }
 
+    /// Whether processes live whose pod is gone, other than the holder's.
+    pub fn has_unnamed_survivors(&self) -> bool {
+        let holder = self.api.get(Kind::Lease, "web").map(|l| l["spec"]["holderIdentity"].clone());
+        let survives = |c: &Candidate| !c.object && c.processes.iter().any(|p| p.alive);
+        self.candidates.iter().any(|c| survives(c) && holder != Some(json!(c.name)))
+    }
+
     pub fn freeze(&mut self, at: usize, milliseconds: u64) {
         self.candidates[at].frozen_until = self.now + milliseconds;
     }
@@ -363,7 +370,7 @@ impl World {
 
     fn identity(&self, at: usize) -> String {
         let pod = &self.candidates[at];
-        if self.suffix { format!("{}_{}-{}", pod.name, pod.uid, pod.run) } else { pod.name.clone() }
+        if self.with_uid { format!("{}_{}_{}", pod.name, pod.uid, pod.run) } else { pod.name.clone() }
     }
 
     /// One look of a candidate's elector at the Lease, by client-go's rules.
@@ -435,7 +442,7 @@ impl World {
             }
             self.early_clears += 1;
             for (at, pod) in self.candidates.iter().enumerate() {
-                let me = if self.suffix { format!("{}_{}-{}", pod.name, pod.uid, pod.run) } else { pod.name.clone() };
+                let me = if self.with_uid { format!("{}_{}_{}", pod.name, pod.uid, pod.run) } else { pod.name.clone() };
                 if me == clear.holder && pod.processes.iter().any(|p| p.alive && p.leads) {
                     self.violations.push(format!("{} ms: {clear:?} while candidate {at} leads: {pod:?}", self.now));
                 }

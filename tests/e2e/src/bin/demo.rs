@@ -45,7 +45,8 @@ impl Demo {
         let start = Instant::now();
         heading("Two groups of the same client-go program; only `billing` has a LeaderGroup");
         self.apply("config/samples/billing.yaml", SAMPLE).await?;
-        self.apply("invoices.yaml    # the same as `invoices`, without the LeaderGroup", &without_group(SAMPLE)).await?;
+        self.apply("invoices.yaml    # the same as `invoices`, without the LeaderGroup", &without_group(SAMPLE))
+            .await?;
         self.shop.until_settled("billing").await?;
         let (_, invoices) = self.next_holder("invoices", "", start).await?;
         self.show(&["get", "leadergroups"]).await?;

@@ -23,13 +23,14 @@ async fn until_judged(place: &Namespace, group: &str, verdict: Verdict) -> Resul
 async fn kept_until_it_ran_out(timeline: &Timeline, name: &str, holder: &str, seconds: u64) -> Result<()> {
     let released = |entries: &[leadergroup_e2e::Entry]| {
         let held = |lease: &Lease| lease.name_any() == name && lease.holder().as_deref() == Some(holder);
-        let first = entries.iter().position(|e| matches!(&e.seen, leadergroup_e2e::Seen::Lease(lease) if held(lease)))?;
+        let first =
+            entries.iter().position(|e| matches!(&e.seen, leadergroup_e2e::Seen::Lease(lease) if held(lease)))?;
         entries[first..].iter().find_map(|e| match &e.seen {
             leadergroup_e2e::Seen::Lease(lease) if lease.name_any() == name && !held(lease) => Some(e.at),
             _ => None,
         })
     };
-    let freed: Instant = timeline.find("the Lease has another holder", Duration::from_secs(60), released).await?;
+    let freed: Instant = timeline.find("the Lease has another holder", Duration::from_mins(1), released).await?;
     let (moved, _) = timeline.last_renewal(name, holder).context("the holder was never seen")?;
     let kept = freed.duration_since(moved);
     ensure!(kept + ARRIVAL > Duration::from_secs(seconds), "{holder} lost the Lease {kept:?} after its last renewal");
@@ -135,7 +136,9 @@ async fn an_identity_that_two_live_pods_share_is_cleared_only_once_its_lease_ran
     let list = kube::api::ListParams::default().labels("app=billing");
     let bound = |entries: &[leadergroup_e2e::Entry]| {
         let nodes = entries.iter().filter_map(|e| match &e.seen {
-            leadergroup_e2e::Seen::Pod(pod) if pod.is_ready() => Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?)),
+            leadergroup_e2e::Seen::Pod(pod) if pod.is_ready() => {
+                Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?))
+            }
             _ => None,
         });
         let nodes: std::collections::BTreeMap<_, _> = nodes.collect();

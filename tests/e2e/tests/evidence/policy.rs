@@ -32,7 +32,8 @@ async fn policy_observe_leaves_the_lease_alone_and_says_what_a_clear_would_have_
     let note = place.until_event("billing", "HolderTerminated").await?;
     assert!(note.contains("policy Observe leaves the Lease alone"), "{note}");
     assert_eq!(group.reason(), Some(TransitionReason::Expired), "{:?}", group.newest());
-    let told = |reason: &str, note: &str| reason == "LeaderChanged" && note.contains("policy Clear would have saved up to");
+    let told =
+        |reason: &str, note: &str| reason == "LeaderChanged" && note.contains("policy Clear would have saved up to");
     place.until_event_that("billing", told).await?;
     timeline.assert_never_cleared("billing");
     Ok(())
@@ -128,7 +129,8 @@ async fn a_clear_waits_for_the_delay_that_the_group_grants() -> Result<()> {
     place.run(&billing().replicas(2).deployment()).await?;
     let leader = place.until_settled("billing").await?.name_any();
     place.delete_pod(&leader).await?;
-    let proven = timeline.pod("the leader has ended", |pod| pod.name_any() == leader && pod.has_ended_run("app")).await?;
+    let proven =
+        timeline.pod("the leader has ended", |pod| pod.name_any() == leader && pod.has_ended_run("app")).await?;
     let terminated = |g: &LeaderGroup| g.verdict() == Some(Verdict::Terminated);
     place.until("billing", "the holder is said to be dead", terminated).await?;
     let group = place.until_led_by_another("billing", &leader).await?;

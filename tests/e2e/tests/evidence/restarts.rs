@@ -42,7 +42,9 @@ fn assert_clear_was_proven(timeline: &Timeline, leader: &str) -> Result<()> {
     let Some((at, cleared)) = timeline.cleared("billing") else { return Ok(()) };
     let before = timeline.entries().into_iter().take_while(|entry| entry.at <= at);
     let reports = before.filter_map(|entry| match entry.seen {
-        leadergroup_e2e::Seen::Pod(pod) | leadergroup_e2e::Seen::PodGone(pod) if pod.name_any() == leader => finished(&pod),
+        leadergroup_e2e::Seen::Pod(pod) | leadergroup_e2e::Seen::PodGone(pod) if pod.name_any() == leader => {
+            finished(&pod)
+        }
         _ => None,
     });
     let finished = reports.last().context("cleared without a report of the kubelet")?;
@@ -114,7 +116,7 @@ async fn a_leader_in_a_crash_loop_loses_its_lease_while_it_is_down() -> Result<(
     let crashing = billing().replicas(2).crashing_after(Duration::from_millis(9_300));
     place.run(&crashing.deployment()).await?;
     let cleared = |g: &LeaderGroup| g.seen().history.iter().any(|t| t.reason == TransitionReason::Cleared);
-    let patience = Duration::from_secs(60);
+    let patience = Duration::from_mins(1);
     place.until_within(patience, "billing", "a standby leads after a clear", cleared).await?;
     let (_, lease) = timeline.cleared("billing").context("the Lease was not cleared")?;
     assert!(lease.renewed().is_some(), "{lease:?}");

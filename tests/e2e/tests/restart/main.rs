@@ -13,23 +13,23 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use leadergroup_api::{LeaderGroup, TransitionReason, Verdict};
-use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, OPERATOR_NAMESPACE, Operator, PodView, Session};
+use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, OPERATOR_NAMESPACE, PodView, Session};
 
-/// Has the operator run again, whatever becomes of the test.
+/// No operator runs. Has it run again when dropped, whatever becomes of the test.
 struct Stopped {
-    operator: Operator,
+    session: Session,
     started: bool,
 }
 
 impl Stopped {
     async fn stop(session: &Session) -> Result<Self> {
-        let operator = session.operator();
-        operator.stop().await?;
-        Ok(Self { operator, started: false })
+        let stopped = Self { session: session.clone(), started: false };
+        session.operator().stop().await?;
+        Ok(stopped)
     }
 
     async fn start(mut self) -> Result<()> {
-        self.operator.start().await?;
+        self.session.operator().start().await?;
         self.started = true;
         Ok(())
     }
@@ -37,8 +37,11 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        if !self.started {
-            eprintln!("the operator was left stopped: the next test program starts it");
+        let start = ["scale", "deployment/leadergroup-operator", "--replicas=1", "--namespace", OPERATOR_NAMESPACE];
+        if !self.started
+            && let Err(error) = self.session.kubectl_now(&start)
+        {
+            eprintln!("no operator runs: {error:#}");
         }
     }
 }
@@ -93,7 +96,7 @@ async fn exit_of(session: &Session, pod: &Pod) -> Result<(i32, i64)> {
         }
         anyhow::bail!("the operator's pod went without a word of how it ended")
     };
-    tokio::time::timeout(Duration::from_secs(60), ended).await.context("the operator's pod does not end")?
+    tokio::time::timeout(Duration::from_mins(1), ended).await.context("the operator's pod does not end")?
 }
 
 #[tokio::test]

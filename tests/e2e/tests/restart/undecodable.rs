@@ -10,19 +10,22 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, CustomResourceExt, ResourceExt};
 use leadergroup_api::LeaderGroup;
-use leadergroup_e2e::{Group, LeaseView, Session, lease_of};
+use leadergroup_e2e::cluster::workspace_root;
+use leadergroup_e2e::{Group, Session, lease_of};
 use serde_json::json;
 
 const NAME: &str = "leadergroups.leadergroup.dev";
 
 /// The definition without its schema, for as long as this lives.
 struct Lenient {
+    session: Session,
     definitions: Api<CustomResourceDefinition>,
+    restored: bool,
 }
 
 impl Lenient {
     async fn serve(session: &Session) -> Result<Self> {
-        let lenient = Self { definitions: Api::all(session.client()) };
+        let lenient = Self { session: session.clone(), definitions: Api::all(session.client()), restored: false };
         let mut definition = LeaderGroup::crd();
         for version in &mut definition.spec.versions {
             let schema = version.schema.as_mut().context("the definition has no schema")?;
@@ -45,8 +48,21 @@ impl Lenient {
         Ok(())
     }
 
-    async fn restore(&self) -> Result<()> {
-        self.replace(LeaderGroup::crd()).await
+    async fn restore(mut self) -> Result<()> {
+        self.replace(LeaderGroup::crd()).await?;
+        self.restored = true;
+        Ok(())
+    }
+}
+
+impl Drop for Lenient {
+    fn drop(&mut self) {
+        let definition = workspace_root().map(|root| root.join("crds/leadergroups.yaml").display().to_string());
+        if !self.restored
+            && let Err(error) = definition.and_then(|file| self.session.kubectl_now(&["replace", "--filename", &file]))
+        {
+            eprintln!("the lenient definition stays: {error:#}");
+        }
     }
 }
 
@@ -72,9 +88,10 @@ async fn with_lenient_definition(session: &Session) -> Result<()> {
     }
     let stalled = |group: Option<&DynamicObject>| {
         let conditions = group.and_then(|group| group.data.pointer("/status/conditions")?.as_array().cloned());
-        conditions.unwrap_or_default().iter().any(|c| {
-            c["type"] == "Stalled" && c["status"] == "True" && c["reason"] == "Undecodable"
-        })
+        conditions
+            .unwrap_or_default()
+            .iter()
+            .any(|c| c["type"] == "Stalled" && c["status"] == "True" && c["reason"] == "Undecodable")
     };
     let waiting = await_condition(groups.clone(), "odd", stalled);
     let Ok(found) = tokio::time::timeout(Duration::from_secs(30), waiting).await else {
@@ -82,11 +99,14 @@ async fn with_lenient_definition(session: &Session) -> Result<()> {
     };
     let found = found?.context("the group is gone")?;
     let told = found.data["status"]["conditions"].to_string();
-    ensure!(told.contains("durationSeconds") || told.contains("soon"), "the condition does not say what is wrong: {told}");
+    ensure!(
+        told.contains("durationSeconds") || told.contains("soon"),
+        "the condition does not say what is wrong: {told}"
+    );
 
     place.create(&Group::named("healthy").build()).await?;
     place.create(&lease_of("healthy", "long-gone", 2)).await?;
-    place.until("healthy", "another group's holder is cleared", LeaseView::is_cleared).await?;
+    place.until_cleared("healthy").await?;
     let version = groups.get("odd").await?.resource_version();
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(groups.get("odd").await?.resource_version(), version, "it is written again and again");
