@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
 use leadergroup_api::{LeaderGroup, TransitionReason, Verdict};
 use leadergroup_e2e::cluster::{Component, Signal};
 use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, Session};
-use serde_json::json;
 
 /// The controller manager notices within its grace period, and some.
 const NOTICE: Duration = Duration::from_mins(1);
@@ -23,11 +22,12 @@ const TAINT: &str = "node.kubernetes.io/out-of-service";
 struct LostNode {
     session: Session,
     name: String,
+    tainted: bool,
 }
 
 impl LostNode {
     async fn lose(session: &Session, name: &str) -> Result<Self> {
-        let lost = Self { session: session.clone(), name: name.to_owned() };
+        let lost = Self { session: session.clone(), name: name.to_owned(), tainted: false };
         let cluster = session.cluster().clone();
         tokio::task::spawn_blocking(move || cluster.stop(Component::Kubelet)).await??;
         Ok(lost)
@@ -35,10 +35,19 @@ impl LostNode {
 
     fn restore(&self) -> Result<()> {
         self.session.cluster().start(Component::Kubelet)?;
+        if self.tainted {
+            self.session.kubectl_now(&["taint", "node", &self.name, &format!("{TAINT}-")])?;
+        }
         let node = format!("node/{}", self.name);
-        // Fails when the taint was never set.
-        let _ = self.session.kubectl_now(&["taint", &node, &format!("{TAINT}-")]);
         self.session.kubectl_now(&["wait", "--for=condition=Ready", "--timeout=90s", &node]).map(drop)
+    }
+
+    /// Taints the node as an administrator does, but without evicting what tolerates no such taint: the operator runs
+    /// there.
+    fn put_out_of_service(&mut self) -> Result<()> {
+        self.tainted = true;
+        let taint = format!("{TAINT}=nodeshutdown:NoSchedule");
+        self.session.kubectl_now(&["taint", "node", &self.name, &taint]).map(drop)
     }
 }
 
@@ -62,21 +71,6 @@ async fn until_ready_is(client: Client, name: &str, ready: bool) -> Result<()> {
     Ok(())
 }
 
-/// The taint as an administrator sets it, without the eviction of what tolerates no such taint: the operator runs there.
-async fn put_out_of_service(client: Client, name: &str) -> Result<()> {
-    let nodes: Api<Node> = Api::all(client);
-    let mut taints = nodes.get(name).await?.spec.and_then(|spec| spec.taints).unwrap_or_default();
-    taints.push(k8s_openapi::api::core::v1::Taint {
-        key: TAINT.to_owned(),
-        value: Some("nodeshutdown".to_owned()),
-        effect: "NoSchedule".to_owned(),
-        time_added: None,
-    });
-    let patch = Patch::Merge(json!({"spec": {"taints": taints}}));
-    nodes.patch(name, &PatchParams::default(), &patch).await?;
-    Ok(())
-}
-
 #[tokio::test]
 async fn the_holder_on_a_lost_node_is_cleared_when_an_administrator_declares_the_node_out_of_service() -> Result<()> {
     let promise = "a lost node is no proof; an administrator's word that it is out of service is";
@@ -94,7 +88,7 @@ async fn the_holder_on_a_lost_node_is_cleared_when_an_administrator_declares_the
     let home = killed.spec.as_ref().and_then(|spec| spec.node_name.clone()).context("the leader has no node")?;
     let timeline = place.timeline().await?;
 
-    let lost = LostNode::lose(&session, &home).await?;
+    let mut lost = LostNode::lose(&session, &home).await?;
     session.signal(&killed, Signal::KILL)?;
     session.signal(&frozen, Signal::STOP)?;
     until_ready_is(session.client(), &home, false).await?;
@@ -118,7 +112,7 @@ async fn the_holder_on_a_lost_node_is_cleared_when_an_administrator_declares_the
     place.until_gone::<LeaderGroup>("living").await?;
 
     let declared = std::time::Instant::now();
-    put_out_of_service(session.client(), &home).await?;
+    lost.put_out_of_service()?;
     let (cleared, _) = timeline.lease("the Lease is cleared", |l| l.name_any() == "killed" && l.is_cleared()).await?;
     let (moved, _) = timeline.last_renewal("killed", &killed.name_any()).context("it never led")?;
     ensure!(
@@ -133,5 +127,8 @@ async fn the_holder_on_a_lost_node_is_cleared_when_an_administrator_declares_the
 
     session.signal(&frozen, Signal::CONT)?;
     drop(lost);
-    until_ready_is(session.client(), &home, true).await
+    until_ready_is(session.client(), &home, true).await?;
+    let taints = Api::<Node>::all(session.client()).get(&home).await?.spec.and_then(|spec| spec.taints);
+    assert!(taints.unwrap_or_default().iter().all(|taint| taint.key != TAINT), "the taint stays");
+    Ok(())
 }

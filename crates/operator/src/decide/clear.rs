@@ -3,8 +3,9 @@
 //! An early clear happens in two steps. First the candidates are read from the API server, after the judged
 //! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
 
-use leadergroup_api::{OnRestart, Policy, ReleaseForm, UnconfirmedPolicy, Verdict};
+use leadergroup_api::{OnRestart, Policy, UnconfirmedPolicy, Verdict};
 
+use super::action::{Action, Clear, Ground};
 use super::memory::{Memory, ReadPods};
 use super::{Wake, known};
 use crate::index::{Key, Snapshot};
@@ -14,68 +15,6 @@ use crate::time::{Mono, Now};
 
 /// How long to wait for the watch to catch up with a reading that contradicts it.
 const CATCH_UP: Mono = Mono::from_secs(1);
-
-/// Something to do on the API server for one group.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Create the Lease, free, with this duration in seconds.
-    CreateLease {
-        /// Which.
-        lease: Key,
-        /// Lease duration in seconds.
-        duration: u64,
-    },
-    /// Read the Lease, to know whether it really has not moved.
-    ReadLease {
-        /// Which.
-        lease: Key,
-    },
-    /// Read the candidates, to know whether another run of the holder is accounted for nowhere.
-    ReadPods {
-        /// The namespace.
-        namespace: String,
-        /// The group's label selector.
-        selector: String,
-    },
-    /// Clear the holder.
-    Clear(Clear),
-}
-
-/// A clear of exactly one version of a Lease.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Clear {
-    /// Which Lease.
-    pub lease: Key,
-    /// Its UID.
-    pub uid: String,
-    /// The version that was judged.
-    pub version: String,
-    /// When that version's record moved, as the operator saw it.
-    pub moved_at: Mono,
-    /// The holder to clear.
-    pub holder: String,
-    /// What a cleared Lease looks like.
-    pub form: ReleaseForm,
-    /// What allows it.
-    pub ground: Ground,
-    /// The verdict it rests on.
-    pub verdict: Verdict,
-    /// The evidence it rests on.
-    pub evidence: String,
-    /// Since when the verdict stands.
-    pub since: Mono,
-}
-
-/// What allows a clear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ground {
-    /// The holder is proven dead.
-    Proof,
-    /// The Lease ran out, so any candidate may take it anyway.
-    RanOut,
-    /// The user accepts that it may be alive.
-    RiskAccepted,
-}
 
 /// The outcome of [`next`].
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
 
-use super::clear::{Clear, Ground};
+use super::action::{Clear, Ground};
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
 use crate::model::Pod;

@@ -1,7 +1,9 @@
 //! What follows from a judgement: pure functions of a snapshot, this group's memory and a moment.
 //!
-//! [`clear`] decides what to do about the holder, [`terms`] follows who led when, [`status`] says it all to the user.
+//! [`clear`] decides which [`action`] to take about the holder, [`terms`] follows who led when, [`status`] says it all to
+//! the user.
 
+pub mod action;
 pub mod clear;
 pub mod memory;
 pub mod status;
@@ -10,7 +12,7 @@ pub mod terms;
 use kube::core::SelectorExt as _;
 use leadergroup_api::{LeaderGroupStatus, Verdict};
 
-pub use clear::{Action, Clear, Ground};
+pub use action::{Action, Clear, Ground};
 pub use memory::Memory;
 
 use crate::index::Snapshot;

@@ -1,0 +1,68 @@
+//! What can be done about a group's Lease.
+
+use leadergroup_api::{ReleaseForm, Verdict};
+
+use crate::index::Key;
+use crate::time::Mono;
+
+/// Something to do on the API server for one group.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Create the Lease, free, with this duration in seconds.
+    CreateLease {
+        /// Which.
+        lease: Key,
+        /// Lease duration in seconds.
+        duration: u64,
+    },
+    /// Read the Lease, to know whether it really has not moved.
+    ReadLease {
+        /// Which.
+        lease: Key,
+    },
+    /// Read the candidates, to know whether another run of the holder is accounted for nowhere.
+    ReadPods {
+        /// The namespace.
+        namespace: String,
+        /// The group's label selector.
+        selector: String,
+    },
+    /// Clear the holder.
+    Clear(Clear),
+}
+
+/// A clear of exactly one version of a Lease.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clear {
+    /// Which Lease.
+    pub lease: Key,
+    /// Its UID.
+    pub uid: String,
+    /// The version that was judged.
+    pub version: String,
+    /// When that version's record moved, as the operator saw it.
+    pub moved_at: Mono,
+    /// The holder to clear.
+    pub holder: String,
+    /// What a cleared Lease looks like.
+    pub form: ReleaseForm,
+    /// What allows it.
+    pub ground: Ground,
+    /// The verdict it rests on.
+    pub verdict: Verdict,
+    /// The evidence it rests on.
+    pub evidence: String,
+    /// Since when the verdict stands.
+    pub since: Mono,
+}
+
+/// What allows a clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The holder is proven dead.
+    Proof,
+    /// The Lease ran out, so any candidate may take it anyway.
+    RanOut,
+    /// The user accepts that it may be alive.
+    RiskAccepted,
+}
