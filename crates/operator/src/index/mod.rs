@@ -4,10 +4,11 @@
 //! A watch that was interrupted lists everything again. The index compares that list with what it has, so an object
 //! deleted meanwhile is noticed too; its last known state is kept, and that it was deleted proves nothing more.
 
+mod gone;
 mod group;
 mod members;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use kube::core::DeserializeGuard;
@@ -15,19 +16,13 @@ use kube::core::error_boundary::InvalidObject;
 use kube::runtime::watcher::Event;
 use leadergroup_api::{LeaderGroup, LeaderGroupStatus};
 
+use gone::GonePods;
 pub use group::{Group, Key, Plan};
 use members::Members;
 
 use crate::model::{Gone, Lease, Node, Phase, Pod};
 use crate::time::{Mono, Now};
 use crate::wire::{LeaseWire, NodeWire, PodWire};
-
-/// Deleted candidates remembered for each group besides those that fit the present holder or may live.
-const GONE_KEPT: usize = 4;
-/// Deleted candidates remembered for each group in all.
-const GONE_MAX: usize = 16;
-/// How long a deleted candidate is remembered although the Lease names another: the Lease watch may be behind.
-const GONE_FOR: Mono = Mono::from_mins(1);
 
 /// An event of one of the watches. It lives for one call; boxing the larger ones would cost more than it saves.
 #[derive(Debug)]
@@ -103,7 +98,7 @@ pub struct Index {
     leases: HashMap<Key, Lease>,
     pods: HashMap<String, BTreeMap<String, Pod>>,
     nodes: HashMap<String, Node>,
-    gone: HashMap<Key, VecDeque<Gone>>,
+    gone: GonePods,
     members: Members,
     /// The groups of each Lease, oldest first.
     by_lease: HashMap<Key, BTreeSet<Age>>,
@@ -251,7 +246,7 @@ impl Index {
         let lease = self.leases.get(&lease_key);
         let pods = self.pods.get(&key.namespace);
         let candidates: Vec<_> = self.members.of(key).filter_map(|name| pods?.get(name)).collect();
-        let gone: Vec<_> = self.gone.get(key).into_iter().flatten().collect();
+        let gone: Vec<_> = self.gone.of(key).collect();
         let mut node_names: Vec<_> =
             candidates.iter().copied().chain(gone.iter().map(|g| &g.pod)).filter_map(|p| p.node.as_deref()).collect();
         node_names.sort_unstable();
@@ -281,7 +276,7 @@ impl Index {
             let holder = lease.record.holder()?;
             let pods = self.pods.get(&key.namespace);
             let existing = self.members.of(key).filter_map(|name| pods?.get(name));
-            let gone = self.gone.get(key).into_iter().flatten().map(|g| &g.pod);
+            let gone = self.gone.of(key).map(|g| &g.pod);
             Some(!existing.chain(gone).any(|p| plan.identity.fits(holder, p)))
         })();
         let seeking = self.seeking.entry(key.namespace.clone()).or_default();
@@ -343,7 +338,7 @@ impl Index {
     fn delete_group(&mut self, key: &Key) {
         self.invalid.remove(key);
         self.forget_group(key);
-        self.gone.remove(key);
+        self.gone.remove_group(key);
         if let Some(seeking) = self.seeking.get_mut(&key.namespace) {
             seeking.remove(key);
         }
@@ -421,9 +416,7 @@ impl Index {
         let Some(holder) = self.leases.get(lease_key).and_then(|l| l.record.holder()) else { return };
         for (_, key) in self.by_lease.get(lease_key).into_iter().flatten() {
             let Some(Ok(plan)) = self.groups.get(key).map(|g| &g.plan) else { continue };
-            if let Some(gone) = self.gone.get_mut(key) {
-                gone.retain(|g| g.at + GONE_FOR > now || g.may_live() || plan.identity.fits(holder, &g.pod));
-            }
+            self.gone.purge(key, now, |pod| plan.identity.fits(holder, pod));
         }
     }
 
@@ -453,9 +446,7 @@ impl Index {
         touched.extend(self.seeking.get(&key.namespace).into_iter().flatten().cloned());
         // A pod that is back with its UID (a static pod's mirror) was not gone.
         for group in &touched {
-            if let Some(gone) = self.gone.get_mut(group) {
-                gone.retain(|g| g.pod.uid != pod.uid);
-            }
+            self.gone.is_back(group, &pod.uid);
         }
         self.touched.extend(touched.into_iter().map(|k| (k, Cause::Change)));
         self.pods.entry(key.namespace).or_default().insert(key.name, pod);
@@ -486,18 +477,7 @@ impl Index {
         let Some(Ok(plan)) = self.groups.get(group).map(|g| &g.plan) else { return };
         let lease = self.leases.get(&Key::new(&group.namespace, &plan.lease_name));
         let holder = lease.and_then(|l| l.record.holder());
-        let all = self.gone.entry(group.clone()).or_default();
-        all.push_back(gone);
-        let fits = |g: &Gone| holder.is_some_and(|h| plan.identity.fits(h, &g.pod));
-        while all.len() > GONE_KEPT
-            && let Some(at) = all.iter().position(|g| !fits(g) && !g.may_live())
-        {
-            all.remove(at);
-        }
-        while all.len() > GONE_MAX {
-            let harmless = all.iter().position(|g| !g.may_live());
-            all.remove(harmless.unwrap_or(0));
-        }
+        self.gone.remember(group, gone, |pod| holder.is_some_and(|h| plan.identity.fits(h, pod)));
     }
 
     fn apply_node(&mut self, wire: NodeWire, now: Now) {
@@ -523,7 +503,7 @@ impl Index {
         for (key, names) in self.members.all() {
             let pods = self.pods.get(&key.namespace);
             let existing = names.iter().filter_map(|n| pods?.get(n));
-            let gone = self.gone.get(key).into_iter().flatten().map(|g| &g.pod);
+            let gone = self.gone.of(key).map(|g| &g.pod);
             if existing.chain(gone).any(|p| p.node.as_deref() == Some(node)) {
                 self.touched.push((key.clone(), Cause::Change));
             }
