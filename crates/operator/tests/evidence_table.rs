@@ -217,7 +217,7 @@ impl Case {
         let snapshot = self.index.snapshot(&group).expect("a valid group");
         let holder = snapshot.lease.and_then(|l| l.record.holder()).map(ToOwned::to_owned);
         let memory = Memory { contradicted: holder.filter(|_| self.contradicted), ..Memory::default() };
-        let judgement = judge_group(&snapshot, &memory);
+        let judgement = judge_group(&snapshot, &memory, now_at(ms(self.now)));
         let clear = match judgement.clear {
             Clearable::Never => "never cleared",
             Clearable::AtOnce => "cleared at once",

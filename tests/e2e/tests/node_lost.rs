@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::DeleteParams;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
 use leadergroup_api::{LeaderGroup, TransitionReason, Verdict};
@@ -107,9 +106,6 @@ async fn the_holder_on_a_lost_node_is_cleared_when_an_administrator_declares_the
     ensure!(kept > Duration::from_millis(29_500), "cleared {kept:?} after the last renewal");
     timeline.assert_never_cleared("living");
     timeline.assert_never_cleared("killed");
-    // The administrator's word holds for every pod of the node, so nobody on it may be alive when it is given.
-    place.groups().delete("living", &DeleteParams::default()).await?;
-    place.until_gone::<LeaderGroup>("living").await?;
 
     let declared = std::time::Instant::now();
     lost.put_out_of_service()?;
@@ -119,11 +115,16 @@ async fn the_holder_on_a_lost_node_is_cleared_when_an_administrator_declares_the
         cleared.duration_since(moved) < Duration::from_secs(115),
         "the Lease had run out: that proves nothing here"
     );
-    ensure!(cleared.duration_since(declared) < Duration::from_secs(5), "cleared {:?} late", cleared - declared);
+    // Two retry periods, in which whoever is alive after all renews.
+    let waited = cleared.duration_since(declared);
+    ensure!(waited > Duration::from_secs(3) && waited < Duration::from_secs(9), "cleared after {waited:?}");
     let note = place.until_event("killed", "HolderTerminated").await?;
     assert!(note.contains("carries the taint node.kubernetes.io/out-of-service"), "{note}");
     let group = place.until_led_by_another("killed", &killed.name_any()).await?;
     assert_eq!(group.reason(), Some(TransitionReason::Cleared), "{:?}", group.newest());
+
+    // One that renews is alive, whatever is said of its node.
+    timeline.assert_never_cleared("living");
 
     session.signal(&frozen, Signal::CONT)?;
     drop(lost);

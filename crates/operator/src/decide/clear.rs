@@ -46,14 +46,22 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
         return create.map(Next::act).unwrap_or_default();
     };
     let kept = judgement.restarting && plan.stale_holder.on_restart == OnRestart::Keep;
-    match judgement.clear {
+    let mut next = match judgement.clear {
         Clearable::Never if judgement.verdict == Verdict::Alive => until_it_runs_out(lease, plan.duration, key, now),
         Clearable::Never => Next::default(),
         Clearable::AtOnce if !kept && memory.unaccounted.is_none() => {
             at_once(snapshot, memory, judgement, lease, key, now)
         }
         Clearable::AtOnce | Clearable::WhenRanOut => when_ran_out(snapshot, memory, judgement, lease, key, now),
+    };
+    if let Some(at) = judgement.recheck_at.filter(|at| next.action.is_none() && *at < lease.runs_out_at(plan.duration))
+    {
+        next.wake = Some(Wake::At(match next.wake {
+            Some(Wake::At(due)) => due.min(at),
+            _ => at,
+        }));
     }
+    next
 }
 
 /// Waits for the Lease to run out; once it seems so, asks the API server whether it is so.
@@ -124,7 +132,7 @@ fn at_once(
         let (namespace, selector) = (key.namespace, plan.selector.to_string());
         return Next::act(Action::ReadPods { namespace, selector });
     };
-    if by_reading(snapshot, memory, read).clear != Clearable::AtOnce {
+    if by_reading(snapshot, memory, read, now).clear != Clearable::AtOnce {
         if now.mono < read.requested_at + CATCH_UP {
             return Next::wake(read.requested_at + CATCH_UP);
         }
@@ -146,8 +154,8 @@ fn at_once(
 }
 
 /// The judgement by the candidates as read from the API server. What the index knows and the reading lacks was deleted.
-fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods) -> Judgement {
-    let mut known = known(snapshot, memory);
+fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: Now) -> Judgement {
+    let mut known = known(snapshot, memory, now);
     let missing: Vec<Gone> = snapshot
         .candidates
         .iter()

@@ -61,12 +61,12 @@ pub struct Notice {
 /// Decides about one group. `memory` is updated to what the next decision needs.
 pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decision {
     let base = memory.base(snapshot.group);
-    let judgement = judge_group(snapshot, memory);
+    let judgement = judge_group(snapshot, memory, now);
     memory.note_missing_pod(snapshot, &base);
     memory.note(snapshot, &judgement, &base, now);
     let plan =
         if snapshot.older.is_some() { clear::Next::default() } else { clear::next(snapshot, memory, &judgement, now) };
-    let judgement = if plan.contradicted { judge_group(snapshot, memory) } else { judgement };
+    let judgement = if plan.contradicted { judge_group(snapshot, memory, now) } else { judgement };
 
     let terms = terms::follow(&base, snapshot, memory, &judgement, now);
     let status = status::compose(&base, snapshot, memory, &judgement, terms.clone(), now);
@@ -85,11 +85,11 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
 }
 
 /// The judgement on the group's holder by what the index knows.
-pub fn judge_group(snapshot: &Snapshot<'_>, memory: &Memory) -> Judgement {
-    judge(&known(snapshot, memory))
+pub fn judge_group(snapshot: &Snapshot<'_>, memory: &Memory, now: Now) -> Judgement {
+    judge(&known(snapshot, memory, now))
 }
 
-fn known<'a>(snapshot: &Snapshot<'a>, memory: &Memory) -> Known<'a> {
+fn known<'a>(snapshot: &Snapshot<'a>, memory: &Memory, now: Now) -> Known<'a> {
     let holder = snapshot.lease.and_then(|l| l.record.holder());
     Known {
         lease: snapshot.lease,
@@ -100,6 +100,8 @@ fn known<'a>(snapshot: &Snapshot<'a>, memory: &Memory) -> Known<'a> {
         gone: snapshot.gone.clone(),
         outsider: snapshot.outsider,
         nodes: snapshot.nodes.clone(),
+        stillness: Mono::from_secs(2 * snapshot.plan.retry_period),
+        now: now.mono,
         contradicted: holder.is_some() && memory.contradicted.as_deref() == holder,
     }
 }

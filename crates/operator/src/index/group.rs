@@ -64,6 +64,8 @@ pub struct Plan {
     pub create_lease: bool,
     /// Lease duration in seconds.
     pub duration: u64,
+    /// Seconds between a leader's tries to renew.
+    pub retry_period: u64,
     /// Which pods are candidates.
     pub selector: Selector,
     /// How a holder names its pod.
@@ -90,6 +92,7 @@ impl Plan {
             lease_name: group.lease_name().to_owned(),
             create_lease: spec.lease.create,
             duration: u64::try_from(spec.lease.duration_seconds).unwrap_or(0).max(1),
+            retry_period: u64::try_from(spec.lease.retry_period_seconds).unwrap_or(0).max(1),
             selector,
             identity: Identity::new(spec.identity.as_deref()).map_err(|e| format!("spec.{e}"))?,
             watched: spec.candidates.containers.clone(),

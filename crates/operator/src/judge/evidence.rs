@@ -28,6 +28,10 @@ pub struct Known<'a> {
     pub outsider: Option<&'a str>,
     /// The nodes of the candidates, existing and gone.
     pub nodes: Vec<(&'a str, &'a Node)>,
+    /// How long a live leader may go without a renewal that arrives here: two retry periods.
+    pub stillness: Mono,
+    /// The present moment.
+    pub now: Mono,
     /// The holder was proven dead and its Lease moved all the same.
     pub contradicted: bool,
 }
@@ -69,6 +73,8 @@ pub struct Judgement {
     pub clear: Clearable,
     /// The holder's containers are down but will run again, so `onRestart` has a say.
     pub restarting: bool,
+    /// When to judge again although nothing has changed.
+    pub recheck_at: Option<Mono>,
     /// The Lease was renewed in a later second than the pod ended, both by its node's clock: so not by that pod, but by
     /// one of the same identity that nobody remembers.
     pub outlived: bool,
@@ -76,7 +82,15 @@ pub struct Judgement {
 
 impl Judgement {
     fn new(verdict: Verdict, clear: Clearable, evidence: impl Into<String>) -> Self {
-        Self { verdict, evidence: evidence.into(), subject: None, clear, restarting: false, outlived: false }
+        Self {
+            verdict,
+            evidence: evidence.into(),
+            subject: None,
+            clear,
+            restarting: false,
+            recheck_at: None,
+            outlived: false,
+        }
     }
 
     fn of(mut self, pod: &Pod, runs: bool) -> Self {
@@ -234,12 +248,14 @@ fn one_fits(known: &Known<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
             format!("pod {} {what} and its Lease is current", pod.name),
         );
     }
-    if let Some(lost_since) = node_state.and_then(|n| n.lost_since)
-        && !moved_after(lease, lost_since)
-    {
-        let why = format!("node {node} is not ready and carries the taint node.kubernetes.io/out-of-service");
+    let believed_at = given_up_at(known, lease, node_state);
+    if believed_at.is_some_and(|at| known.now >= at) {
+        let why = format!(
+            "node {node} is not ready and carries the taint node.kubernetes.io/out-of-service, and the Lease stands still"
+        );
         return judgement(Verdict::Terminated, Clearable::AtOnce, why);
     }
+    let judgement = |verdict, clear, why| Judgement { recheck_at: believed_at, ..judgement(verdict, clear, why) };
     if fit.gone {
         let why = format!("pod {} without a word from its kubelet that its containers ended", describe(fit));
         return judgement(Verdict::Vanished, Clearable::WhenRanOut, why);
@@ -259,6 +275,13 @@ fn one_fits(known: &Known<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
     let why =
         format!("no watched container of pod {} runs, but a later run than the last known may have renewed", pod.name);
     judgement(Verdict::Unproven, Clearable::WhenRanOut, why)
+}
+
+/// Row 9: when an administrator's word that the node is out of service is believed, if at all. A leader that is alive
+/// after all shows it by its next renewal, so that much time has to pass with the Lease standing still.
+fn given_up_at(known: &Known<'_>, lease: &Lease, node: Option<&Node>) -> Option<Mono> {
+    let lost_since = node?.lost_since?;
+    (!moved_after(lease, lost_since)).then(|| lost_since.max(lease.moved_at) + known.stillness)
 }
 
 /// Whether the Lease was seen to move after that moment. Only having found it says nothing.
