@@ -377,3 +377,25 @@ fn a_process_that_may_outlive_its_pod_is_remembered_through_other_terms() {
     cluster.pass(14_000);
     assert_eq!((cluster.verdict().as_str(), cluster.api.cleared.len()), ("Vanished", cleared));
 }
+
+#[test]
+fn the_holder_on_an_out_of_service_node_is_cleared_once_its_lease_has_stood_still() {
+    let mut cluster = leading(&json!({"lease": {"durationSeconds": 60, "renewDeadlineSeconds": 40}}));
+    cluster.put_node("n1", false, true);
+    assert_eq!(cluster.verdict(), "Unreachable");
+    cluster.pass(3_900);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(200);
+    assert_eq!(cluster.api.cleared.len(), 1, "two retry periods have passed, and nothing else happened");
+}
+
+#[test]
+fn a_holder_that_renews_is_alive_whatever_is_said_of_its_node() {
+    let mut cluster = leading(&json!({}));
+    cluster.put_node("n1", false, true);
+    for _ in 0..30 {
+        cluster.renew("web-0");
+    }
+    assert!(cluster.api.cleared.is_empty());
+    assert_eq!(cluster.verdict(), "Unreachable");
+}
