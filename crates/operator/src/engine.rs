@@ -84,6 +84,8 @@ pub enum Outcome {
     Pods {
         /// When they were asked for.
         requested_at: Mono,
+        /// The only one that was asked for.
+        name: Option<String>,
         /// The candidates.
         result: Result<Vec<PodWire>, Failure>,
     },
@@ -252,12 +254,12 @@ impl Engine {
                     Err(failure) => self.failed(key, "read the Lease", failure, now),
                 }
             }
-            Outcome::Pods { requested_at, result } => {
+            Outcome::Pods { requested_at, name, result } => {
                 entry.acting = false;
                 match result {
                     Ok(pods) => {
                         let pods = pods.into_iter().map(Pod::from).collect();
-                        entry.memory.read_pods = Some(ReadPods { requested_at, pods });
+                        entry.memory.read_pods = Some(ReadPods { requested_at, name, pods });
                         entry.succeeded();
                     }
                     Err(failure) => self.failed(key, "read the candidates", failure, now),

@@ -18,6 +18,8 @@ use crate::figures::{Samples, samples_table, table};
 const GROUPS: usize = 10;
 const ROUNDS: usize = 2;
 const LONG: Duration = Duration::from_secs(90);
+/// Between two deaths: the pods that replace one have started by the next, or two cores would measure their own load.
+const APART: Duration = Duration::from_millis(2_500);
 /// How often a dying process is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -146,8 +148,7 @@ async fn measure(
     death: Death,
     nth: usize,
 ) -> Result<Taken> {
-    // Apart, so that one machine's two cores do not see all deaths at once.
-    tokio::time::sleep(Duration::from_millis(370) * u32::try_from(nth)?).await;
+    tokio::time::sleep(APART * u32::try_from(nth)?).await;
     let entries = timeline.entries();
     let holder = moves(&entries, lease).last().and_then(|(_, l)| l.holder()).context("the Lease has no holder")?;
     let pod = holder.split('_').next().unwrap_or_default().to_owned();

@@ -45,10 +45,16 @@ impl Applier {
             Job::Act(Action::CreateLease { lease, duration }) => {
                 Outcome::Lease { requested_at, result: self.create(lease, *duration).await.map(Some) }
             }
-            Job::Act(Action::ReadPods { namespace, selector }) => {
+            Job::Act(Action::ReadPods { namespace, selector, name }) => {
                 let pods = Api::<PodWire>::namespaced(self.client.clone(), namespace);
-                let params = ListParams::default().labels(selector);
-                Outcome::Pods { requested_at, result: bounded(pods.list(&params)).await.map(|list| list.items) }
+                let result = match name {
+                    Some(name) => bounded(pods.get_opt(name)).await.map(Vec::from_iter),
+                    None => {
+                        let params = ListParams::default().labels(selector);
+                        bounded(pods.list(&params)).await.map(|list| list.items)
+                    }
+                };
+                Outcome::Pods { requested_at, name: name.clone(), result }
             }
             Job::Act(Action::Clear(clear)) => {
                 Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(clear).await }

@@ -26,6 +26,9 @@ pub enum Action {
         namespace: String,
         /// The group's label selector.
         selector: String,
+        /// The only pod to read, where no other can be the holder: the API server answers that without the wait for
+        /// its cache that a consistent list costs.
+        name: Option<String>,
     },
     /// Clear the holder.
     Clear(Clear),

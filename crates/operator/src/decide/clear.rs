@@ -129,15 +129,13 @@ fn at_once(
         return Next::wake(due);
     }
     let Some(read) = memory.read_pods.as_ref().filter(|read| read.requested_at >= lease.moved_at) else {
-        let (namespace, selector) = (key.namespace, plan.selector.to_string());
-        return Next::act(Action::ReadPods { namespace, selector });
+        return Next::act(read_pods(snapshot, key));
     };
     if by_reading(snapshot, memory, read, now).clear != Clearable::AtOnce {
         if now.mono < read.requested_at + CATCH_UP {
             return Next::wake(read.requested_at + CATCH_UP);
         }
-        let (namespace, selector) = (key.namespace, plan.selector.to_string());
-        return Next::act(Action::ReadPods { namespace, selector });
+        return Next::act(read_pods(snapshot, key));
     }
     if moved_after_proof {
         memory.contradicted = lease.record.holder().map(ToOwned::to_owned);
@@ -153,18 +151,30 @@ fn at_once(
     Next::act(clear(snapshot, memory, judgement, lease, key, Ground::Proof))
 }
 
+/// The reading that an early clear needs: of the one pod that can be the holder, or of all candidates.
+fn read_pods(snapshot: &Snapshot<'_>, key: Key) -> Action {
+    let goes_by_name =
+        |pod: &Pod| !pod.host_network && pod.hostname.as_ref().is_none_or(|h| *h == pod.name) && !pod.name_is_cut();
+    let known = snapshot.candidates.iter().copied().chain(snapshot.gone.iter().map(|g| &g.pod));
+    let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
+    let name = snapshot.plan.identity.only_name(holder).filter(|_| known.into_iter().all(goes_by_name));
+    Action::ReadPods { namespace: key.namespace, selector: snapshot.plan.selector.to_string(), name }
+}
+
 /// The judgement by the candidates as read from the API server. What the index knows and the reading lacks was deleted.
 fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: Now) -> Judgement {
     let mut known = known(snapshot, memory, now);
+    let was_asked_for = |pod: &Pod| read.name.as_ref().is_none_or(|name| *name == pod.name);
     let missing: Vec<Gone> = snapshot
         .candidates
         .iter()
-        .filter(|cached| !read.pods.iter().any(|p| p.uid == cached.uid))
+        .filter(|cached| was_asked_for(cached) && !read.pods.iter().any(|p| p.uid == cached.uid))
         .map(|cached| Gone { pod: (*cached).clone(), at: read.requested_at, seen: false })
         .collect();
     known.gone.extend(&missing);
     let pods: Vec<Pod> = read.pods.iter().map(|pod| with_doubt(snapshot, pod)).collect();
-    known.candidates = pods.iter().collect();
+    known.candidates.retain(|pod| !was_asked_for(pod));
+    known.candidates.extend(&pods);
     judge(&known)
 }
 

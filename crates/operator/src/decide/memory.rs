@@ -69,6 +69,8 @@ pub struct Proof {
 pub struct ReadPods {
     /// When they were asked for.
     pub requested_at: Mono,
+    /// The only pod that was asked for; all candidates if none.
+    pub name: Option<String>,
     /// What came back.
     pub pods: Vec<Pod>,
 }

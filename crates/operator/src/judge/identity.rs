@@ -64,9 +64,29 @@ impl Identity {
         })
     }
 
+    /// The name that a pod must have for this identity to be its own, if the templates allow only one: each begins with
+    /// `{pod}`, followed by nothing or by a character that no pod's name has.
+    pub fn only_name(&self, identity: &str) -> Option<String> {
+        let in_names = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        let delimited = self.templates.iter().all(|parts| match parts.as_slice() {
+            [Part::Pod] => true,
+            [Part::Pod, Part::Literal(text), ..] => !text.starts_with(in_names),
+            _ => false,
+        });
+        let name = identity.split(|c| !in_names(c)).next().filter(|name| !name.is_empty())?;
+        delimited.then(|| name.to_owned())
+    }
+
     /// Whether the identity may be that of some pod, were there one.
     pub fn fits_some_pod(&self, identity: &str) -> bool {
         self.templates.iter().any(|parts| reaches_end(identity, parts, |_| None))
+    }
+}
+
+impl Pod {
+    /// Whether the pod's programs see its name cut, so that other pods may share what they see.
+    pub fn name_is_cut(&self) -> bool {
+        self.name.len() > HOSTNAME_MAX
     }
 }
 

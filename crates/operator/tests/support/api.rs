@@ -142,11 +142,15 @@ impl Api {
                 let _ = self.write_lease(&lease.name, None, &spec);
                 Outcome::Lease { requested_at, result: Ok(self.get(Kind::Lease, &lease.name).map(decode)) }
             }
+            Job::Act(Action::ReadPods { name: Some(name), .. }) => {
+                let pods = self.get(Kind::Pod, name).map(decode);
+                Outcome::Pods { requested_at, name: Some(name.clone()), result: Ok(Vec::from_iter(pods)) }
+            }
             Job::Act(Action::ReadPods { selector, .. }) => {
                 let (label, value) = selector.split_once('=').expect("a selector of one label");
                 let mut pods = self.list(Kind::Pod);
                 pods.retain(|p| p["metadata"]["labels"][label] == json!(value));
-                Outcome::Pods { requested_at, result: Ok(pods.iter().map(decode).collect()) }
+                Outcome::Pods { requested_at, name: None, result: Ok(pods.iter().map(decode).collect()) }
             }
             Job::Act(Action::Clear(clear)) => {
                 Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(clear) }

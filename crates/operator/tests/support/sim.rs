@@ -209,13 +209,13 @@ impl Sim {
     /// The answer as the operator gets to see it.
     fn answered(&self, outcome: Outcome) -> Outcome {
         match outcome {
-            Outcome::Pods { requested_at, result: Ok(mut pods) } if self.lie == Lie::EndsLater => {
+            Outcome::Pods { requested_at, name, result: Ok(mut pods) } if self.lie == Lie::EndsLater => {
                 let statuses = pods.iter_mut().flat_map(|pod| &mut pod.status.container_statuses);
                 let states = statuses.flat_map(|s| [&mut s.state, &mut s.last_state]);
                 for end in states.filter_map(|s| s.terminated.as_mut()?.finished_at.as_mut()) {
                     *end = later(end);
                 }
-                Outcome::Pods { requested_at, result: Ok(pods) }
+                Outcome::Pods { requested_at, name, result: Ok(pods) }
             }
             outcome => outcome,
         }
