@@ -54,7 +54,8 @@ test-harness: ## The test cluster's own tests
 test-e2e: ## The API server's validation, and every row of the evidence table on a real kubelet
 	@$(with_cluster)
 	$(CARGO) test -p leadergroup-e2e --lib --bins
-	$(CARGO) test -p leadergroup-e2e --test api --test evidence --test bad_input
+	# They wait more than they work, so more at a time than there are cores.
+	$(CARGO) test -p leadergroup-e2e --test api --test evidence --test bad_input -- --test-threads=6
 	# These end the operator, or take its node away, so one test at a time.
 	for serial in restart node_lost zz_least_rbac; do
 		$(CARGO) test -p leadergroup-e2e --test "$$serial" -- --test-threads=1
