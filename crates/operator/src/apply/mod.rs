@@ -47,12 +47,11 @@ impl Applier {
             }
             Job::Act(Action::ReadPods { namespace, selector, name }) => {
                 let pods = Api::<PodWire>::namespaced(self.client.clone(), namespace);
-                let result = match name {
-                    Some(name) => bounded(pods.get_opt(name)).await.map(Vec::from_iter),
-                    None => {
-                        let params = ListParams::default().labels(selector);
-                        bounded(pods.list(&params)).await.map(|list| list.items)
-                    }
+                let result = if let Some(name) = name {
+                    bounded(pods.get_opt(name)).await.map(Vec::from_iter)
+                } else {
+                    let params = ListParams::default().labels(selector);
+                    bounded(pods.list(&params)).await.map(|list| list.items)
                 };
                 Outcome::Pods { requested_at, name: name.clone(), result }
             }
