@@ -44,9 +44,13 @@ pub async fn run(client: Client, clock: Clock, health: Arc<Health>, stop: Cancel
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(Some((key, uid, outcome))) = under_way.next(), if !under_way.is_empty() => {
-                let (key, uid): (Key, String) = (key, uid);
-                engine.outcome(&key, &uid, outcome, clock.now());
+            // Whatever comes back: a pattern that does not match would leave the others unattended until a watch or a
+            // timer turns the loop.
+            Some(done) = under_way.next() => {
+                let done: Option<(Key, String, Outcome)> = done;
+                if let Some((key, uid, outcome)) = done {
+                    engine.outcome(&key, &uid, outcome, clock.now());
+                }
             }
             Some(change) = changes.next() => engine.change(change, clock.now()),
             () = tokio::time::sleep_until(clock.instant(wake).into()) => engine.wake(clock.now()),

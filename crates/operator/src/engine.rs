@@ -1,7 +1,8 @@
 //! Index, memories and timers, kept together: changes and outcomes go in, work comes out.
 //!
 //! Synchronous and without I/O, so that a test can play any order of events against it. One group has at most one
-//! action and one status write under way. A renewal touches the index only; no decision is made for it unless the
+//! action and one status write under way, and reports wait for the action: a standby waits for the clear, which would
+//! have to share the API server with them. A renewal touches the index only; no decision is made for it unless the
 //! last one said that renewals matter.
 
 use std::collections::{BTreeSet, HashMap};
@@ -111,6 +112,8 @@ struct Entry {
     uid: String,
     memory: Memory,
     acting: bool,
+    /// What to publish once the action under way is answered.
+    held: Vec<Notice>,
     writing: Option<Box<LeaderGroupStatus>>,
     /// The status last written, and how the API server stored it: an older definition may drop fields.
     written: Option<(LeaderGroupStatus, LeaderGroupStatus)>,
@@ -318,11 +321,9 @@ impl Engine {
                     clear.verdict,
                     clear.evidence
                 );
-                let uid = entry.uid.clone();
                 self.index.observe_lease(key, lease, requested_at, now);
                 self.tell(
                     key,
-                    uid,
                     Notice {
                         warning: false,
                         reason: "HolderCleared".into(),
@@ -425,8 +426,9 @@ impl Engine {
             }
         };
         for notice in notices {
-            self.tell(key, uid.clone(), notice);
+            self.tell(key, notice);
         }
+        self.publish(key);
         self.set_wake(key, wake, now);
         self.write_status(key, desired, now);
     }
@@ -437,7 +439,7 @@ impl Engine {
         let as_far_as_it_goes =
             entry.written.as_ref().is_some_and(|(sent, kept)| *sent == desired && stored == Some(kept));
         let ready = Retry::is_due(entry.write_retry.as_ref(), now);
-        if stored == Some(&desired) || as_far_as_it_goes || entry.writing.is_some() || !ready {
+        if stored == Some(&desired) || as_far_as_it_goes || entry.acting || entry.writing.is_some() || !ready {
             return;
         }
         let status = Box::new(desired);
@@ -446,14 +448,22 @@ impl Engine {
         self.work.push(Work { group: key.clone(), uid: entry.uid.clone(), job });
     }
 
-    fn tell(&mut self, key: &Key, uid: String, notice: Notice) {
+    fn tell(&mut self, key: &Key, notice: Notice) {
         let pod = notice.pod.as_ref().map(|(name, _)| name.as_str());
         if notice.warning {
             tracing::warn!(group = %key, pod, reason = notice.reason, "{}", notice.note);
         } else {
             tracing::info!(group = %key, pod, reason = notice.reason, "{}", notice.note);
         }
-        self.work.push(Work { group: key.clone(), uid, job: Job::Tell(notice) });
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.held.push(notice);
+        self.publish(key);
+    }
+
+    fn publish(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get_mut(key).filter(|e| !e.acting) else { return };
+        let work = |notice| Work { group: key.clone(), uid: entry.uid.clone(), job: Job::Tell(notice) };
+        self.work.extend(entry.held.drain(..).map(work));
     }
 
     fn forget(&mut self, key: &Key) {

@@ -131,7 +131,7 @@ impl Pod {
                 _ => None,
             };
             for run in present.into_iter().chain(&mut container.last) {
-                let apart = run.finished_at.map_or(0, |at| at.as_nanosecond() - now.wall.as_nanosecond()) / 1_000_000;
+                let apart = run.finished_at.map_or(0, |at| at.as_millisecond() - now.wall.as_millisecond());
                 run.ahead = apart > SANE_CLOCK_MS || marked.contains(&run.finished_at);
             }
         }
@@ -236,9 +236,15 @@ impl From<NodeWire> for Node {
 }
 
 /// How far a holder's clock may be from the operator's when a renewal arrives, in milliseconds.
-const SANE_CLOCK_MS: i128 = 2_000;
+const SANE_CLOCK_MS: i64 = 2_000;
 /// How many of a holder's last renewals must be sane.
 const SANE_RENEWALS: u8 = 3;
+/// For how long they must have been: the most that a clock can step without leaving the bounds above.
+const SANE_FOR: Mono = Mono::from_secs(4);
+/// How much later than the others before it, by what it says, a renewal may arrive, in milliseconds: a clock that was set
+/// back and a slow network look the same. A container's next run starts 0.1 s after the last at the earliest, so a
+/// smaller step hides no run.
+const STEADY_CLOCK_MS: i64 = 250;
 
 /// A Lease, and what this operator has seen it do.
 #[derive(Clone, Debug, PartialEq)]
@@ -257,14 +263,25 @@ pub struct Lease {
     pub read_at: Option<Mono>,
     /// The largest duration that the present term has shown, in seconds.
     longest: Option<u64>,
-    /// How many of the present holder's latest renewals, counted back from the newest, were sane.
-    sane_renewals: u8,
+    /// The present holder's latest renewals, counted back from the newest, that were sane.
+    sane: SaneRenewals,
     /// The latest renewal of the present term: a clock that was set back is not trusted before it has caught up.
     latest_renewal: Option<Timestamp>,
     /// How the term before this one ended.
     pub before: Option<Before>,
     /// Versions between this record and the one before may have gone unseen.
     pub after_gap: bool,
+}
+
+/// Renewals in a row by a clock that nothing speaks against.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct SaneRenewals {
+    /// How many, up to [`SANE_RENEWALS`].
+    count: u8,
+    /// When the record before the first of them arrived.
+    since: Mono,
+    /// The least time from what one says to its arrival, in milliseconds.
+    least_lag: Option<i64>,
 }
 
 /// The end of a term, as seen in the Lease alone.
@@ -290,7 +307,7 @@ impl Lease {
             moved_at: now.mono,
             seen_moving: false,
             read_at: None,
-            sane_renewals: 0,
+            sane: SaneRenewals { since: now.mono, ..SaneRenewals::default() },
             latest_renewal: None,
             before: None,
             after_gap: true,
@@ -309,8 +326,7 @@ impl Lease {
         let same_holder = record.holder() == self.record.holder();
         if same_holder {
             self.longest = self.longest.max(record.duration());
-            self.sane_renewals =
-                if self.is_sane_renewal(&record, now) { (self.sane_renewals + 1).min(SANE_RENEWALS) } else { 0 };
+            self.note_renewal(&record, now);
         } else {
             self.before = Some(Before {
                 moved_at: self.moved_at,
@@ -319,7 +335,7 @@ impl Lease {
                 shrunk: self.record.duration() == Some(1) && self.longest > Some(1),
             });
             self.longest = record.duration();
-            self.sane_renewals = 0;
+            self.sane = SaneRenewals { since: now.mono, ..SaneRenewals::default() };
             self.latest_renewal = None;
         }
         self.latest_renewal = self.latest_renewal.max(self.record.renewed().filter(|_| same_holder));
@@ -331,15 +347,26 @@ impl Lease {
         true
     }
 
-    fn is_sane_renewal(&self, record: &LeaseRecord, now: Now) -> bool {
-        let (Some(old), Some(new)) = (self.record.renewed(), record.renewed()) else { return false };
-        let apart = (new.as_nanosecond() - now.wall.as_nanosecond()).abs() / 1_000_000;
-        new >= old && Some(new) >= self.latest_renewal && apart <= SANE_CLOCK_MS
+    fn note_renewal(&mut self, record: &LeaseRecord, now: Now) {
+        let lag = record.renewed().map(|renewed| now.wall.as_millisecond() - renewed.as_millisecond());
+        let forward = record.renewed() >= self.record.renewed().max(self.latest_renewal);
+        let steady = |lag: i64| self.sane.least_lag.is_none_or(|least| lag <= least + STEADY_CLOCK_MS);
+        self.sane = match lag {
+            Some(lag) if self.record.renewed().is_some() && forward && lag.abs() <= SANE_CLOCK_MS && steady(lag) => {
+                SaneRenewals {
+                    count: (self.sane.count + 1).min(SANE_RENEWALS),
+                    since: self.sane.since,
+                    least_lag: Some(self.sane.least_lag.map_or(lag, |least| least.min(lag))),
+                }
+            }
+            _ => SaneRenewals { count: 0, since: now.mono, least_lag: lag },
+        };
     }
 
-    /// Whether the holder's clock has agreed with the operator's, and never gone back, over its last three renewals.
+    /// Whether the holder's clock has agreed with the operator's, and never gone back, over its last three renewals
+    /// and four seconds.
     pub fn clock_is_sane(&self) -> bool {
-        self.sane_renewals >= SANE_RENEWALS
+        self.sane.count >= SANE_RENEWALS && self.moved_at >= self.sane.since + SANE_FOR
     }
 
     /// When this Lease runs out if it does not move: the largest duration this term has shown after the last move.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here passes or fails: machines differ and are noisy. The goals stand beside the figures.
 
+mod clearing;
 mod figures;
 mod renewals;
 mod size;
@@ -17,16 +18,17 @@ async fn main() -> Result<()> {
         session.cluster().has_real_node() && !session.cluster().is_existing(),
         "the figures need a real node that this program can reach into: run it as root on Linux"
     );
+    size::at_rest(&size::OperatorProcess::find(&session).await?).await?;
+    clearing::run(&session).await?;
+    takeover::run(&session).await?;
     log_decisions(&session, true).await?;
-    let figures = measure(&session).await;
+    let cost = measure_cost(&session).await;
     log_decisions(&session, false).await?;
-    figures
+    cost
 }
 
-async fn measure(session: &Session) -> Result<()> {
-    takeover::run(session).await?;
+async fn measure_cost(session: &Session) -> Result<()> {
     let process = size::OperatorProcess::find(session).await?;
-    size::at_rest(&process).await?;
     renewals::run(session, &process).await?;
     size::with_a_thousand_groups(session, &process).await
 }

@@ -36,5 +36,5 @@ pub use lease::{LeaseView, lease_of};
 pub use namespace::{Namespace, PATIENCE};
 pub use operator::Operator;
 pub use pod::PodView;
-pub use session::Session;
+pub use session::{Session, tell_not_proven};
 pub use timeline::{Entry, Seen, Timeline};

@@ -1,6 +1,7 @@
 //! A cluster with the operator in it.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use leadergroup_cluster::{Cluster, Signal};
+use tokio::time::{Duration, timeout};
 
 use crate::command::run;
 use crate::install::Installed;
@@ -29,7 +31,11 @@ impl Session {
         let installed = tokio::task::spawn_blocking(Installed::get).await.context("the installation panicked")??;
         let local = installed.local_program.as_ref().map(|program| LocalOperator::shared(program, installed));
         let client = installed.client().await?;
-        Ok(Self { installed, client, _local: local.transpose()? })
+        let local = local.transpose()?;
+        if local.is_some() {
+            LocalOperator::until_it_watches().await?;
+        }
+        Ok(Self { installed, client, _local: local })
     }
 
     /// A session where pods are processes; elsewhere none, after telling which promise is not put to the test.
@@ -38,7 +44,7 @@ impl Session {
         if session.cluster().has_real_node() {
             return Ok(Some(session));
         }
-        eprintln!("NOT PROVEN here (no kubelet): {promise}");
+        tell_not_proven("no kubelet", promise);
         Ok(None)
     }
 
@@ -49,7 +55,7 @@ impl Session {
         if !session.cluster().is_existing() {
             return Ok(Some(session));
         }
-        eprintln!("NOT PROVEN here (the node is out of reach): {promise}");
+        tell_not_proven("the node is out of reach", promise);
         Ok(None)
     }
 
@@ -102,6 +108,12 @@ impl Session {
     }
 }
 
+/// Says which promise a test that passes has not put to the test, and why. Straight to the terminal: what a test that
+/// passes prints is not shown.
+pub fn tell_not_proven(why: &str, promise: &str) {
+    let _ = writeln!(std::io::stderr(), "NOT PROVEN here ({why}): {promise}");
+}
+
 /// The operator as a child of this program, for as long as a session uses it.
 struct LocalOperator {
     child: Mutex<Child>,
@@ -114,7 +126,7 @@ impl LocalOperator {
         if let Some(local) = running.upgrade() {
             return Ok(local);
         }
-        let log = File::options().create(true).append(true).open(Session::local_log())?;
+        let log = File::create(Session::local_log())?;
         let child = Command::new(program)
             .env("KUBECONFIG", &installed.kubeconfig)
             .env("HEALTH_ADDRESS", "127.0.0.1:0")
@@ -126,6 +138,18 @@ impl LocalOperator {
         let local = Arc::new(Self { child: Mutex::new(child) });
         *running = Arc::downgrade(&local);
         Ok(local)
+    }
+}
+
+impl LocalOperator {
+    async fn until_it_watches() -> Result<()> {
+        let watches = || std::fs::read_to_string(Session::local_log()).is_ok_and(|log| log.contains(" watching "));
+        let waiting = async {
+            while !watches() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), waiting).await.context("the operator does not come to watch")
     }
 }
 

@@ -146,7 +146,7 @@ async fn an_identity_that_two_live_pods_share_is_cleared_only_once_its_lease_ran
     };
     let nodes = timeline.find("both candidates run", Duration::from_secs(45), bound).await?;
     if nodes[0] != nodes[1] {
-        eprintln!("NOT PROVEN here (the candidates are on two nodes): an identity that two pods share");
+        leadergroup_e2e::tell_not_proven("the candidates are on two nodes", "an identity that two pods share");
         return Ok(());
     }
     place.create(&Group::named("billing").identity("{node}").build()).await?;
