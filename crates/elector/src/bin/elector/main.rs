@@ -1,0 +1,46 @@
+//! The elector command: runs a program only while it leads, or tells who leads.
+
+mod campaign;
+mod run;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Leader election through a Kubernetes Lease, for any program.
+#[derive(Parser)]
+#[command(name = "elector", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a program only while this candidate leads
+    Run(run::Arguments),
+    /// Tell programs beside this one, over HTTP, whether this candidate leads
+    Serve(serve::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    let result = match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Serve(arguments) => serve::serve(arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("elector: {error:#}");
+        ExitCode::FAILURE
+    })
+}
