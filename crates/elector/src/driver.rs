@@ -63,26 +63,39 @@ impl Driver {
     /// Runs until the candidate has left, or the handle is gone: then it resigns first.
     pub async fn run(mut self) {
         let mut brought = watch(self.api.clone(), &self.name);
+        // Whether the watch has brought anything since it was opened.
+        let mut delivers = false;
         let mut lease: Option<Lease> = None;
+        let mut is_held = true;
         let mut under_way: OptionFuture<BoxFuture<'static, Reply>> = None.into();
         while !self.status.borrow().left {
             let wake = self.candidate.next_wake().map_or(LONGEST_SLEEP, until).min(LONGEST_SLEEP);
             let mut arrived = None;
             let input = tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
+                command = self.commands.recv(), if is_held => match command {
                     Some(Command::StepDown) => Input::StepDown,
-                    Some(Command::Resign) | None => Input::Resign,
+                    Some(Command::Resign) => Input::Resign,
+                    None => {
+                        is_held = false;
+                        Input::Resign
+                    }
                 },
                 Some(reply) = &mut under_way => {
                     under_way = None.into();
                     self.note_problem(reply.problem.as_ref());
+                    if delivers && self.tells_more(&reply) {
+                        // What had to be asked for should have been brought: the connection may be dead without a word.
+                        brought = watch(self.api.clone(), &self.name);
+                        delivers = false;
+                    }
                     arrived = reply.lease;
                     Input::Answered { request: reply.id, answer: reply.answer }
                 }
                 next = brought.next() => match next {
                     Some(Brought::Lease(found)) => match lease::seen(&found) {
                         Ok(observation) => {
+                            delivers = true;
                             arrived = Some(*found);
                             Input::Watched(observation)
                         }
@@ -117,6 +130,12 @@ impl Driver {
             }
             self.tell_holder();
         }
+    }
+
+    /// Whether this is the answer to a read, and later than what the candidate knows.
+    fn tells_more(&self, reply: &Reply) -> bool {
+        let read = reply.lease.as_ref().filter(|_| reply.is_read).and_then(|lease| lease::version(&lease.metadata).ok());
+        read.is_some() && read > self.candidate.version()
     }
 
     fn tell(&self, output: &Output) {

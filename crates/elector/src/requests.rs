@@ -14,6 +14,7 @@ use crate::problem::Problem;
 pub(crate) struct Reply {
     pub id: u64,
     pub answer: Answer,
+    pub is_read: bool,
     /// The Lease after it.
     pub lease: Option<Lease>,
     /// Why it failed, where that says anything.
@@ -36,7 +37,7 @@ pub(crate) fn send(api: &Api<Lease>, name: &str, known: Option<&Lease>, request:
                 let Some(known) = known.filter(|known| lease::version(&known.metadata).is_ok_and(|v| v == *version))
                 else {
                     // A later one has arrived since the request was made.
-                    return Reply { id: request.id, answer: Answer::Conflict, lease: None, problem: None };
+                    return Reply { id: request.id, answer: Answer::Conflict, is_read: false, lease: None, problem: None };
                 };
                 let object = lease::changed(&known, change);
                 let replaced =
@@ -57,7 +58,7 @@ pub(crate) fn send(api: &Api<Lease>, name: &str, known: Option<&Lease>, request:
             }
             Err(_) => (Answer::Unknown, None, Some(Problem::NoAnswer { verb })),
         };
-        Reply { id: request.id, answer, lease, problem }
+        Reply { id: request.id, answer, is_read, lease, problem }
     })
 }
 

@@ -7,12 +7,15 @@ use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{WatchEvent, WatchParams};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::problem::Problem;
 
-/// How long the API server keeps a watch open, in seconds. One that died silently is harmless: what this candidate then
-/// misses, it learns when the Lease seems to have run out.
+/// How long the API server keeps a watch open, in seconds. Until then, one that died silently costs time only: what the
+/// candidate misses, it learns when the Lease seems to have run out.
 const OPEN_FOR: u32 = 290;
+/// How late the end of a watch, or the answer when it is opened, may be before the connection is taken for dead.
+const LATE: Duration = Duration::from_secs(10);
 
 /// What a watch brings.
 pub(crate) enum Brought {
@@ -28,6 +31,8 @@ struct Watch {
     /// From where to go on; empty to begin with the Lease as it is.
     version: String,
     open: Option<BoxStream<'static, kube::Result<WatchEvent<Lease>>>>,
+    /// When an open one should have ended.
+    ends_at: Instant,
     delays: backon::ExponentialBackoff,
     wait: Duration,
 }
@@ -48,6 +53,7 @@ pub(crate) fn watch(api: Api<Lease>, name: &str) -> BoxStream<'static, Brought> 
         name: name.to_owned(),
         version: String::new(),
         open: None,
+        ends_at: Instant::now(),
         delays: delays(),
         wait: Duration::ZERO,
     };
@@ -64,7 +70,8 @@ pub(crate) fn watch(api: Api<Lease>, name: &str) -> BoxStream<'static, Brought> 
 impl Watch {
     async fn next(&mut self) -> Option<Brought> {
         let Some(open) = &mut self.open else { return self.reopen().await };
-        match open.next().await {
+        // Past its end, it counts as ended.
+        match timeout_at(self.ends_at, open.next()).await.unwrap_or(None) {
             Some(Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease))) => {
                 self.note(lease.metadata.resource_version.as_ref());
                 Some(Brought::Lease(Box::new(lease)))
@@ -110,9 +117,14 @@ impl Watch {
     async fn reopen(&mut self) -> Option<Brought> {
         tokio::time::sleep(self.wait).await;
         let one = WatchParams::default().fields(&format!("metadata.name={}", self.name)).timeout(OPEN_FOR);
-        match self.api.watch(&one, &self.version).await {
+        let Ok(answer) = timeout(LATE, self.api.watch(&one, &self.version)).await else {
+            self.begin_anew();
+            return Some(Brought::Lost(Problem::NoAnswer { verb: "watch" }));
+        };
+        match answer {
             Ok(open) => {
                 self.open = Some(open.boxed());
+                self.ends_at = Instant::now() + Duration::from_secs(OPEN_FOR.into()) + LATE;
                 None
             }
             Err(error) => {
