@@ -387,13 +387,17 @@ impl Engine {
             let version = invalid.metadata.resource_version.clone().unwrap_or_default();
             let uid = invalid.metadata.uid.clone().unwrap_or_default();
             let message = format!("the object can't be read: {}", invalid.error);
-            let entry = self.entries.entry(key.clone()).or_default();
-            entry.uid.clone_from(&uid);
-            if entry.told_invalid.as_ref() != Some(&message) {
+            if self.entries.get(key).is_some_and(|e| e.uid != uid) {
+                self.forget(key);
+            }
+            let entry =
+                self.entries.entry(key.clone()).or_insert_with(|| Entry { uid: uid.clone(), ..Entry::default() });
+            if entry.told_invalid.as_ref() != Some(&message) && Retry::is_due(entry.write_retry.as_ref(), now) {
                 entry.told_invalid = Some(message.clone());
                 tracing::warn!(group = %key, "{message}");
                 self.work.push(Work { group: key.clone(), uid, job: Job::WriteInvalid { version, message } });
             }
+            self.set_wake(key, None, now);
             return;
         }
         let Some(group) = self.index.group(key) else {

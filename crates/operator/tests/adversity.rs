@@ -24,3 +24,19 @@ fn a_clear_that_the_api_server_fails_at_is_tried_again_ever_more_rarely_and_show
     assert_eq!(cluster.api.cleared.len(), 1);
     assert_eq!(cluster.condition("Stalled"), "False Observing");
 }
+
+#[test]
+fn a_group_that_cannot_be_read_nor_told_so_is_told_ever_more_rarely() {
+    let mut cluster = leading(&json!({}));
+    let mut broken = support::group(&json!({"historyLimit": "many"}));
+    let stale = broken.clone();
+    broken["metadata"]["name"] = json!("web");
+    cluster.hold(Kind::Group);
+    cluster.put_group(broken);
+    cluster.engine.change(change(Kind::Group, &Event::Apply(stale)), now_at(ms(cluster.now)));
+    cluster.pass(60_000);
+    assert!((2..15).contains(&cluster.count("WriteInvalid")), "{}", cluster.count("WriteInvalid"));
+    cluster.release(Kind::Group);
+    cluster.pass(61_000);
+    assert_eq!(cluster.condition("Stalled"), "True Undecodable");
+}
