@@ -40,3 +40,60 @@ fn a_group_that_cannot_be_read_nor_told_so_is_told_ever_more_rarely() {
     cluster.pass(61_000);
     assert_eq!(cluster.condition("Stalled"), "True Undecodable");
 }
+
+/// A way in which the leader's pod gets lost while its process lives on.
+type Loss = (&'static str, fn(&mut Cluster));
+
+const LOSSES: [Loss; 4] = [
+    ("relabelled first", |cluster| {
+        let mut outsider = web_0("u0", running(0));
+        outsider["metadata"]["labels"] = json!({"app": "other"});
+        cluster.put_pod(outsider);
+        assert_eq!(cluster.verdict(), "Foreign");
+        cluster.delete(Kind::Pod, "web-0");
+    }),
+    ("while the spec was invalid", |cluster| {
+        let selector = json!({"matchExpressions": [{"key": "app", "operator": "Like"}]});
+        edit(cluster, &json!({"candidates": {"selector": selector}}));
+        assert_eq!(cluster.condition("Stalled"), "True InvalidSpec");
+        cluster.delete(Kind::Pod, "web-0");
+        edit(cluster, &json!({}));
+    }),
+    ("before the group could not be read", |cluster| {
+        cluster.delete(Kind::Pod, "web-0");
+        edit(cluster, &json!({"historyLimit": "many"}));
+        assert_eq!(cluster.condition("Stalled"), "True Undecodable");
+        edit(cluster, &json!({}));
+    }),
+    ("before many others", |cluster| {
+        cluster.delete(Kind::Pod, "web-0");
+        for other in 1..=20 {
+            let name = format!("web-{other}");
+            cluster.put_pod(pod(&name, &name, "n2", "Running", &[("app", running(0))]));
+            cluster.delete(Kind::Pod, &name);
+        }
+    }),
+];
+
+fn edit(cluster: &mut Cluster, spec: &Value) {
+    let mut group = cluster.api.get(Kind::Group, "web").cloned().unwrap();
+    group["spec"] = spec.clone();
+    group["metadata"]["generation"] = json!(group["metadata"]["generation"].as_i64().unwrap() + 1);
+    cluster.put_group(group);
+}
+
+#[test]
+fn a_namesakes_end_proves_nothing_however_the_leaders_pod_got_lost() {
+    for (how, lose) in LOSSES {
+        let mut cluster = leading(&json!({}));
+        lose(&mut cluster);
+        cluster.put_pod(web_0("u1", running(8_000)));
+        // By the process of the pod that was deleted, for all anybody knows.
+        cluster.renew("web-0");
+        cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(8_500))]));
+        cluster.pass(14_900);
+        assert!(cluster.api.cleared.is_empty(), "{how}");
+        cluster.pass(200);
+        assert_eq!(cluster.api.cleared.len(), 1, "{how}");
+    }
+}
