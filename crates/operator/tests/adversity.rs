@@ -97,3 +97,20 @@ fn a_namesakes_end_proves_nothing_however_the_leaders_pod_got_lost() {
         assert_eq!(cluster.api.cleared.len(), 1, "{how}");
     }
 }
+
+#[test]
+fn a_contradiction_is_remembered_behind_a_live_candidate_that_fits() {
+    let mut cluster = leading(&json!({}));
+    cluster.after_clear = Some(|api| take_as(api, "web-0", 8_000));
+    cluster.put_pod(web_0_ended(7_500));
+    assert_eq!(cluster.verdict(), "Contradiction");
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.put_pod(web_0("u1", running(8_000)));
+    cluster.pass(1_000);
+    assert_eq!(cluster.condition("HolderSuspect"), "True Contradiction");
+    cluster.restart();
+    cluster.renew("web-0");
+    cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(9_900))]));
+    cluster.pass(60_000);
+    assert_eq!((cluster.verdict().as_str(), cluster.api.cleared.len()), ("Contradiction", 1));
+}

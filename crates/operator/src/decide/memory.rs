@@ -1,8 +1,10 @@
 //! What the operator remembers of a group between decisions, and what of it a restart recovers from the status.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
 
 use super::action::{Clear, Ground};
+use super::status::HOLDER_SUSPECT;
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
 use crate::model::Pod;
@@ -85,7 +87,8 @@ impl Memory {
             return mine.clone();
         }
         let base = stored.cloned().unwrap_or_default();
-        if let Some(holder) = base.holder.as_ref().filter(|h| h.verdict == Verdict::Contradiction) {
+        let contradicted = |c: &Condition| c.type_ == HOLDER_SUSPECT && c.reason == Verdict::Contradiction.as_str();
+        if let Some(holder) = base.holder.as_ref().filter(|_| base.conditions.iter().any(contradicted)) {
             self.contradicted = Some(holder.identity.clone());
         }
         base

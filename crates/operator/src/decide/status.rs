@@ -48,7 +48,7 @@ pub fn compose(
         ready(snapshot, judgement, &status),
         stalled(snapshot, memory),
         candidates_found(snapshot, &status),
-        holder_suspect(judgement),
+        holder_suspect(snapshot, memory, judgement),
         lease_suspect(snapshot),
     ];
     status.conditions = conditions(base, drafts.into(), snapshot.group.generation, now);
@@ -197,7 +197,16 @@ fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draf
     Draft::new("CandidatesFound", true, "PodsMatch", "the selector matches candidates")
 }
 
-fn holder_suspect(judgement: &Judgement) -> Draft {
+/// The condition that also remembers a contradiction, behind a candidate that lives.
+pub(super) const HOLDER_SUSPECT: &str = "HolderSuspect";
+
+fn holder_suspect(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement) -> Draft {
+    let holder = snapshot.lease.and_then(|l| l.record.holder());
+    if judgement.verdict != Verdict::Contradiction && holder.is_some() && memory.contradicted.as_deref() == holder {
+        let message =
+            "something else was seen to use the holder's identity; give each candidate an identity of its own";
+        return Draft::new(HOLDER_SUSPECT, true, Verdict::Contradiction.as_str(), message);
+    }
     let advice = match judgement.verdict {
         Verdict::Contradiction => "give each candidate an identity of its own",
         Verdict::Foreign => {
@@ -205,9 +214,9 @@ fn holder_suspect(judgement: &Judgement) -> Draft {
         }
         Verdict::Ambiguous => "use an identity that contains {uid}, or names that are not prefixes of each other",
         Verdict::Unresolved => "if its pod exists, write in spec.identity how it names itself",
-        _ => return Draft::new("HolderSuspect", false, "Resolved", "the holder is nobody, or a candidate"),
+        _ => return Draft::new(HOLDER_SUSPECT, false, "Resolved", "the holder is nobody, or a candidate"),
     };
-    Draft::new("HolderSuspect", true, judgement.verdict.as_str(), format!("{}; {advice}", judgement.evidence))
+    Draft::new(HOLDER_SUSPECT, true, judgement.verdict.as_str(), format!("{}; {advice}", judgement.evidence))
 }
 
 fn lease_suspect(snapshot: &Snapshot<'_>) -> Draft {
