@@ -301,6 +301,12 @@ fn no_run_since_renewal(known: &Known<'_>, lease: &Lease, pod: &Pod) -> Option<S
         if run.finished_at?.as_second() <= renewed.as_second() {
             return None;
         }
+        // The next run cannot have begun before: the clock was set back in between.
+        if container.state == State::Running
+            && container.started_at.is_none_or(|started| Some(started) < run.finished_at)
+        {
+            return None;
+        }
         ends.extend(end_of(container));
     }
     if !were_down_together(&watched) {
