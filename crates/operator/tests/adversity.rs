@@ -99,6 +99,24 @@ fn a_namesakes_end_proves_nothing_however_the_leaders_pod_got_lost() {
 }
 
 #[test]
+fn on_restart_keep_holds_where_a_risk_is_accepted_too() {
+    let unconfirmed = json!({"policy": "AcceptRisk", "afterSeconds": 3});
+    let spec = json!({"staleHolder": {"onRestart": "Keep", "unconfirmed": unconfirmed}});
+    let mut cluster = leading(&spec);
+    cluster.put_pod(web_0("u0", restarted(7_600, 7_500)));
+    cluster.pass(10_000);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(4_000);
+    assert_eq!(cluster.api.cleared.len(), 1, "its Lease ran out");
+
+    let mut cluster = leading(&spec);
+    cluster.put_pod(web_0("u0", ended(6_500)));
+    assert_eq!(cluster.verdict(), "Unproven");
+    cluster.pass(10_000);
+    assert!(cluster.api.cleared.is_empty());
+}
+
+#[test]
 fn a_contradiction_is_remembered_behind_a_live_candidate_that_fits() {
     let mut cluster = leading(&json!({}));
     cluster.after_clear = Some(|api| take_as(api, "web-0", 8_000));
