@@ -117,6 +117,19 @@ fn on_restart_keep_holds_where_a_risk_is_accepted_too() {
 }
 
 #[test]
+fn a_late_event_of_a_lease_that_was_deleted_begins_no_term() {
+    let mut cluster = leading(&json!({"staleHolder": {"release": "Delete"}}));
+    cluster.hold(Kind::Lease);
+    cluster.renew("web-0");
+    cluster.put_pod(web_0_ended(8_500));
+    assert!(cluster.api.get(Kind::Lease, "web").is_none());
+    cluster.release(Kind::Lease);
+    assert_eq!((cluster.verdict().as_str(), cluster.status().transitions), ("Free", 0));
+    cluster.renew("web-1");
+    assert_eq!(cluster.status().transitions, 1);
+}
+
+#[test]
 fn a_contradiction_is_remembered_behind_a_live_candidate_that_fits() {
     let mut cluster = leading(&json!({}));
     cluster.after_clear = Some(|api| take_as(api, "web-0", 8_000));

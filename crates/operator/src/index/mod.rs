@@ -96,6 +96,8 @@ pub struct Index {
     groups: BTreeMap<Key, Group>,
     invalid: BTreeMap<Key, InvalidObject>,
     leases: HashMap<Key, Lease>,
+    /// The UID of the Lease that each group's one was, until it was deleted: a late event or answer tells of it still.
+    deleted_leases: HashMap<Key, String>,
     pods: HashMap<String, BTreeMap<String, Pod>>,
     nodes: HashMap<String, Node>,
     gone: GonePods,
@@ -135,7 +137,10 @@ impl Index {
             Change::Lease(event) => match event {
                 Event::Init => self.listing[1].begin(),
                 Event::InitApply(lease) => {
-                    self.listing[1].saw(Key::of(&lease.metadata));
+                    let key = Key::of(&lease.metadata);
+                    // A list is the truth, even of what a restored etcd brought back.
+                    self.deleted_leases.remove(&key);
+                    self.listing[1].saw(key);
                     self.apply_lease(lease, true, now);
                 }
                 Event::Apply(lease) => self.apply_lease(lease, false, now),
@@ -355,6 +360,7 @@ impl Index {
                 ages.remove(&age(&group));
                 if ages.is_empty() {
                     self.by_lease.remove(&lease_key);
+                    self.deleted_leases.remove(&lease_key);
                 }
             }
         }
@@ -392,7 +398,9 @@ impl Index {
                     self.purge_gone(&key, now.mono);
                 }
             }
+            None if self.deleted_leases.get(&key) == Some(&uid) => return,
             _ => {
+                self.deleted_leases.remove(&key);
                 self.leases.insert(key.clone(), Lease::found(wire, now));
             }
         }
@@ -405,7 +413,10 @@ impl Index {
     }
 
     fn delete_lease(&mut self, key: &Key) {
-        if self.leases.remove(key).is_some() {
+        if let Some(lease) = self.leases.remove(key) {
+            if self.by_lease.contains_key(key) {
+                self.deleted_leases.insert(key.clone(), lease.uid);
+            }
             self.touch_lease_groups(key, Cause::Change);
         }
     }
