@@ -145,3 +145,31 @@ fn a_contradiction_is_remembered_behind_a_live_candidate_that_fits() {
     cluster.pass(60_000);
     assert_eq!((cluster.verdict().as_str(), cluster.api.cleared.len()), ("Contradiction", 1));
 }
+
+/// The newest Event of that reason.
+fn told(cluster: &Cluster, reason: &str) -> String {
+    cluster.notices.iter().rev().find(|n| n.reason == reason).unwrap().note.clone()
+}
+
+#[test]
+fn who_is_not_cleared_at_once_is_told_why() {
+    let mut cluster = leading(&json!({"staleHolder": {"onRestart": "Keep"}}));
+    cluster.put_pod(web_0("u0", restarted(7_600, 7_500)));
+    assert!(told(&cluster, "HolderTerminated").contains("onRestart Keep"), "{}", told(&cluster, "HolderTerminated"));
+
+    let unconfirmed = json!({"policy": "AcceptRisk", "afterSeconds": 3});
+    let mut cluster = leading(&json!({"staleHolder": {"unconfirmed": unconfirmed}}));
+    cluster.delete(Kind::Pod, "web-0");
+    let note = told(&cluster, "HolderVanished");
+    assert!(note.contains("cleared after 3 s") && !note.contains("has to run out"), "{note}");
+
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Pod);
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.put_pod(web_0("u1", running(8_000)));
+    cluster.restart();
+    cluster.release(Kind::Pod);
+    cluster.renew("web-0");
+    cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(8_500))]));
+    assert!(told(&cluster, "HolderTerminated").contains("has to run out"), "{}", told(&cluster, "HolderTerminated"));
+}

@@ -5,6 +5,7 @@ use leadergroup_api::{
     CandidateCount, Holder, Leader, LeaderGroupStatus, Policy, Transition, TransitionReason, Verdict,
 };
 
+use super::clear::{accepted_after, is_kept};
 use super::memory::Memory;
 use super::terms::{Terms, seconds};
 use super::{Notice, selects_every_pod};
@@ -280,7 +281,7 @@ pub fn notices(
     let verdict_before = base.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
     let verdict_now = status.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
     if verdict_before != verdict_now
-        && let Some(notice) = verdict_notice(snapshot, judgement, pod.as_ref())
+        && let Some(notice) = verdict_notice(snapshot, memory, judgement, pod.as_ref())
     {
         notices.push(notice);
     }
@@ -332,24 +333,48 @@ fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
     format!("{who}{why}{}{}", gap.unwrap_or_default(), saved.unwrap_or_default())
 }
 
-fn verdict_notice(snapshot: &Snapshot<'_>, judgement: &Judgement, pod: Option<&(String, String)>) -> Option<Notice> {
+fn verdict_notice(
+    snapshot: &Snapshot<'_>,
+    memory: &Memory,
+    judgement: &Judgement,
+    pod: Option<&(String, String)>,
+) -> Option<Notice> {
     let note = |warning, reason: &str, note: String| {
         Some(Notice { warning, reason: reason.into(), action: "Judge".into(), note, pod: pod.cloned() })
     };
-    let observe = snapshot.plan.stale_holder.policy == Policy::Observe;
     match judgement.verdict {
         Verdict::Alive | Verdict::Managed | Verdict::Free => None,
-        Verdict::Terminated if observe => {
-            note(false, "HolderTerminated", format!("{}; policy Observe leaves the Lease alone", judgement.evidence))
+        Verdict::Terminated => {
+            let but = why_not_at_once(snapshot, memory, judgement).map(|why| format!("; {why}")).unwrap_or_default();
+            note(false, "HolderTerminated", format!("{}{but}", judgement.evidence))
         }
-        Verdict::Terminated => note(false, "HolderTerminated", judgement.evidence.clone()),
         Verdict::Vanished | Verdict::Unreachable | Verdict::Unresolved | Verdict::Unproven | Verdict::Ambiguous => {
-            let wait = "that is no proof, so the Lease has to run out";
+            let wait = match accepted_after(snapshot, judgement) {
+                Some(s) => {
+                    format!("that is no proof, but as spec.staleHolder.unconfirmed asks it is cleared after {s} s")
+                }
+                None => "that is no proof, so the Lease has to run out".to_owned(),
+            };
             note(true, &format!("Holder{}", judgement.verdict), format!("{}; {wait}", judgement.evidence))
         }
         Verdict::Contradiction | Verdict::Foreign => {
             note(true, &format!("Holder{}", judgement.verdict), format!("{}; it is never cleared", judgement.evidence))
         }
         Verdict::LeaseExpired => note(true, "LeaseExpired", judgement.evidence.clone()),
+    }
+}
+
+/// Why a holder proven dead is not cleared at once, if it is not.
+fn why_not_at_once(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement) -> Option<&'static str> {
+    if snapshot.plan.stale_holder.policy == Policy::Observe {
+        Some("policy Observe leaves the Lease alone")
+    } else if is_kept(snapshot, judgement) {
+        Some("onRestart Keep leaves it the Lease until that has run out")
+    } else if memory.unaccounted.is_some() {
+        Some("another pod of its identity may have held the Lease and live on, so the Lease has to run out")
+    } else if judgement.outlived {
+        Some("but the Lease was renewed after that, so it has to run out")
+    } else {
+        None
     }
 }
