@@ -146,6 +146,20 @@ fn a_contradiction_is_remembered_behind_a_live_candidate_that_fits() {
     assert_eq!((cluster.verdict().as_str(), cluster.api.cleared.len()), ("Contradiction", 1));
 }
 
+#[test]
+fn a_leader_outside_the_selector_is_foreign_though_it_took_a_candidates_name() {
+    let mut cluster = leading(&json!({}));
+    cluster.put_pod(web_0_ended(7_500));
+    cluster.delete(Kind::Pod, "web-0");
+    let mut outsider = web_0("u1", running(8_000));
+    outsider["metadata"]["labels"] = json!({"app": "other"});
+    cluster.put_pod(outsider);
+    cluster.pass(100);
+    cluster.renew_times("web-0", 30);
+    assert_eq!((cluster.verdict().as_str(), cluster.api.cleared.len()), ("Foreign", 1));
+    assert!(cluster.count("ReadPods") < 5, "{} reads in a minute", cluster.count("ReadPods"));
+}
+
 /// The newest Event of that reason.
 fn told(cluster: &Cluster, reason: &str) -> String {
     cluster.notices.iter().rev().find(|n| n.reason == reason).unwrap().note.clone()

@@ -257,10 +257,13 @@ impl Index {
         node_names.sort_unstable();
         node_names.dedup();
         let holder = lease.and_then(|l| l.record.holder());
-        let outsider = holder
-            .filter(|_| self.seeking.get(&key.namespace).is_some_and(|seeking| seeking.contains(key)))
-            .and_then(|h| pods?.values().find(|p| plan.identity.fits(h, p)))
-            .map(|p| p.name.as_str());
+        let seeks = self.seeking.get(&key.namespace).is_some_and(|seeking| seeking.contains(key));
+        let sought = || holder.filter(|_| seeks).and_then(|h| pods?.values().find(|p| plan.identity.fits(h, p)));
+        // Or one that took the name of a candidate that was the holder.
+        let namesake = |g: &&Gone| pods?.get(&g.pod.name).filter(|p| p.node.is_some() && !plan.selects(p));
+        let succeeds =
+            || gone.iter().filter(|g| holder.is_some_and(|h| plan.identity.fits(h, &g.pod))).find_map(namesake);
+        let outsider = sought().or_else(succeeds).map(|p| p.name.as_str());
         Some(Snapshot {
             group,
             plan,
