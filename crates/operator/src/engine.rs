@@ -120,8 +120,8 @@ struct Entry {
     told_invalid: Option<String>,
     renewals_matter: bool,
     wake: Option<(Mono, Wake)>,
-    /// A clear whose answer was lost.
-    unsure: Option<Clear>,
+    /// A clear that failed, or whose answer was lost, until the Lease was read again.
+    tried: Option<(Clear, Failure)>,
     act_retry: Option<Retry>,
     write_retry: Option<Retry>,
 }
@@ -282,16 +282,22 @@ impl Engine {
         self.index.observe_lease(key, lease, requested_at, now);
         let lease = self.index.lease(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.succeeded();
-        if let Some(clear) = entry.unsure.take() {
+        let tried = entry.tried.take();
+        if let Some((clear, Failure::Unknown(_))) = &tried {
             let free = lease.is_none_or(|l| l.record.holder().is_none());
             let as_written = lease.is_none_or(|l| before.is_some_and(|(_, renewed)| renewed == l.record.renew_time));
             let landed = free && as_written;
             // If it landed and the holder is back, the Lease moved after the proof; so no other may be cleared on it.
-            entry.memory.note_cleared(&clear, landed, now);
+            entry.memory.note_cleared(clear, landed, now);
         }
         if let Some(lease) = lease {
             entry.memory.note_lease_read(lease.moved_at);
+        }
+        // Where the Lease stands as it did, the same clear would fail the same way at once.
+        let stands = |clear: &Clear| lease.is_some_and(|l| l.uid == clear.uid && l.version == clear.version);
+        match tried {
+            Some((clear, failure)) if stands(&clear) => self.failed(key, "clear the Lease", failure, now),
+            _ => entry.succeeded(),
         }
     }
 
@@ -334,16 +340,14 @@ impl Engine {
                 );
             }
             Err(failure) => {
-                if matches!(failure, Failure::Unknown(_)) {
-                    entry.unsure = Some(clear.clone());
-                }
                 if let Failure::Denied(_) = failure {
                     self.failed(key, "clear the Lease", failure, now);
                 } else {
                     tracing::info!(group = %key, holder = clear.holder, ?failure, "clear not done, reading the Lease again");
                     let uid = entry.uid.clone();
                     entry.acting = true;
-                    let job = Job::Act(Action::ReadLease { lease: clear.lease });
+                    let job = Job::Act(Action::ReadLease { lease: clear.lease.clone() });
+                    entry.tried = Some((clear, failure));
                     self.work.push(Work { group: key.clone(), uid, job });
                 }
             }
@@ -383,13 +387,17 @@ impl Engine {
             let version = invalid.metadata.resource_version.clone().unwrap_or_default();
             let uid = invalid.metadata.uid.clone().unwrap_or_default();
             let message = format!("the object can't be read: {}", invalid.error);
-            let entry = self.entries.entry(key.clone()).or_default();
-            entry.uid.clone_from(&uid);
-            if entry.told_invalid.as_ref() != Some(&message) {
+            if self.entries.get(key).is_some_and(|e| e.uid != uid) {
+                self.forget(key);
+            }
+            let entry =
+                self.entries.entry(key.clone()).or_insert_with(|| Entry { uid: uid.clone(), ..Entry::default() });
+            if entry.told_invalid.as_ref() != Some(&message) && Retry::is_due(entry.write_retry.as_ref(), now) {
                 entry.told_invalid = Some(message.clone());
                 tracing::warn!(group = %key, "{message}");
                 self.work.push(Work { group: key.clone(), uid, job: Job::WriteInvalid { version, message } });
             }
+            self.set_wake(key, None, now);
             return;
         }
         let Some(group) = self.index.group(key) else {

@@ -222,3 +222,23 @@ fn a_lease_the_group_asks_for_is_created_free() {
     assert_eq!(cluster.lease()["leaseDurationSeconds"], json!(15));
     assert_eq!((cluster.verdict().as_str(), cluster.count("CreateLease")), ("Free", 1));
 }
+
+#[test]
+fn a_group_made_anew_that_cannot_be_read_yet_inherits_no_count() {
+    let mut cluster = with_pods(&json!({}));
+    cluster.renew("web-0");
+    cluster.renew("web-1");
+    assert_eq!(cluster.status().transitions, 1);
+    cluster.hold(Kind::Group);
+    let mut another = support::group(&json!({"historyLimit": "many"}));
+    another["metadata"]["uid"] = json!("group-another");
+    cluster.put_group(another.clone());
+    cluster.relist(Kind::Group);
+    cluster.release(Kind::Group);
+    assert_eq!(cluster.condition("Stalled"), "True Undecodable");
+    another["spec"] = json!({});
+    cluster.put_group(another);
+    cluster.renew("web-0");
+    assert_eq!((cluster.condition("Stalled").as_str(), cluster.status().history.len()), ("False Observing", 2));
+    assert_eq!(cluster.status().transitions, 1);
+}

@@ -250,6 +250,7 @@ fn status(name: &str, text: &str) -> Value {
     let plain = |at: usize| arguments.get(at).copied().filter(|a| !a.contains('='));
     let current = match state {
         "running" => {
+            assert!(arguments.iter().all(|a| a.contains('=')), "{text:?}: running takes since= and last=");
             let since = get("since").map_or(0, millis);
             json!({"running": {"startedAt": time(since)}})
         }

@@ -7,36 +7,9 @@ mod support;
 
 use leadergroup_api::TransitionReason;
 use serde_json::{Value, json};
-use support::api::{Api, Kind};
-use support::cluster::{Cluster, Fate};
-use support::{ended, micro_time, pod, restarted, running};
-
-/// The group's pod `web-0` leads since a while; its last renewal was at 6 s, and it is 8 s now.
-fn leading(spec: &Value) -> Cluster {
-    let mut cluster = Cluster::new(spec);
-    cluster.put_pod(web_0("u0", running(0)));
-    cluster.renew_times("web-0", 4);
-    assert_eq!(cluster.verdict(), "Alive");
-    cluster
-}
-
-fn web_0(uid: &str, status: Value) -> Value {
-    pod("web-0", uid, "n1", "Running", &[("app", status)])
-}
-
-/// The same pod, ended by its kubelet's word.
-fn web_0_ended(at: i64) -> Value {
-    pod("web-0", "u0", "n1", "Failed", &[("app", ended(at))])
-}
-
-fn take_as(api: &mut Api, holder: &str, at: i64) {
-    let version = api.version_of(Kind::Lease, "web");
-    let spec = json!({
-        "holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 1,
-        "acquireTime": micro_time(at), "renewTime": micro_time(at),
-    });
-    api.write_lease("web", version, &spec).unwrap();
-}
+use support::api::Kind;
+use support::cluster::{Cluster, Fate, leading, take_as, web_0, web_0_ended};
+use support::{ended, pod, restarted, running};
 
 #[test]
 fn a_holder_whose_pod_ended_is_cleared_at_once() {

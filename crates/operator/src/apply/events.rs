@@ -5,6 +5,7 @@ use kube::core::Resource as _;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use leadergroup_api::{LeaderGroup, MANAGER};
 
+use super::bounded;
 use crate::decide::Notice;
 use crate::engine::Work;
 
@@ -46,8 +47,8 @@ impl Publisher {
             action: notice.action.clone(),
             secondary,
         };
-        if let Err(error) = self.recorder.publish(&event, &group).await {
-            tracing::debug!(group = %work.group, %error, reason = notice.reason, "could not publish an Event");
+        if let Err(failure) = bounded(self.recorder.publish(&event, &group)).await {
+            tracing::debug!(group = %work.group, ?failure, reason = notice.reason, "could not publish an Event");
         }
     }
 }

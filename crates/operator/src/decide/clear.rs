@@ -45,7 +45,7 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
         let create = plan.create_lease.then_some(Action::CreateLease { lease: key, duration: plan.duration });
         return create.map(Next::act).unwrap_or_default();
     };
-    let kept = judgement.restarting && plan.stale_holder.on_restart == OnRestart::Keep;
+    let kept = is_kept(snapshot, judgement);
     let mut next = match judgement.clear {
         Clearable::Never if judgement.verdict == Verdict::Alive => until_it_runs_out(lease, plan.duration, key, now),
         Clearable::Never => Next::default(),
@@ -62,6 +62,21 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
         }));
     }
     next
+}
+
+/// Whether the holder is a pod that restarts and may come back to its Lease until that runs out.
+pub(super) fn is_kept(snapshot: &Snapshot<'_>, judgement: &Judgement) -> bool {
+    let restarts = judgement.restarting || judgement.verdict == Verdict::Unproven;
+    restarts && snapshot.plan.stale_holder.on_restart == OnRestart::Keep
+}
+
+/// After how many seconds without proof and without a renewal the user accepts the risk, if ever.
+pub(super) fn accepted_after(snapshot: &Snapshot<'_>, judgement: &Judgement) -> Option<u64> {
+    let unconfirmed = &snapshot.plan.stale_holder.unconfirmed;
+    let accepts = unconfirmed.policy == UnconfirmedPolicy::AcceptRisk
+        && judgement.verdict != Verdict::Ambiguous
+        && !is_kept(snapshot, judgement);
+    unconfirmed.after_seconds.filter(|_| accepts).and_then(|s| u64::try_from(s).ok())
 }
 
 /// Waits for the Lease to run out; once it seems so, asks the API server whether it is so.
@@ -90,12 +105,9 @@ fn when_ran_out(
             Policy::Observe => until_it_runs_out(lease, plan.duration, key, now),
         };
     }
-    let unconfirmed = &plan.stale_holder.unconfirmed;
-    let accepted = unconfirmed
-        .after_seconds
-        .filter(|_| unconfirmed.policy == UnconfirmedPolicy::AcceptRisk && judgement.verdict != Verdict::Ambiguous)
-        .and_then(|s| u64::try_from(s).ok());
-    let Some(after) = accepted else { return until_it_runs_out(lease, plan.duration, key, now) };
+    let Some(after) = accepted_after(snapshot, judgement) else {
+        return until_it_runs_out(lease, plan.duration, key, now);
+    };
     let due = since(memory, now).max(lease.moved_at).saturating_add(Mono::from_secs(after));
     if now.mono >= due {
         Next::act(clear(snapshot, memory, judgement, lease, key, Ground::RiskAccepted))

@@ -1,8 +1,10 @@
 //! What the operator remembers of a group between decisions, and what of it a restart recovers from the status.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
 
 use super::action::{Clear, Ground};
+use super::status::HOLDER_SUSPECT;
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
 use crate::model::Pod;
@@ -21,8 +23,8 @@ pub struct Memory {
     pub proof: Option<Proof>,
     /// The holder whose Lease moved although it was proven to have ended.
     pub contradicted: Option<String>,
-    /// The holder whose pod was gone when this operator started: its process may live on under the identity of a pod
-    /// that took its name, so that pod's end proves nothing.
+    /// The holder whose pod neither exists nor is remembered: its process may live on under the identity of a pod that
+    /// took its name, so that pod's end proves nothing.
     pub unaccounted: Option<String>,
     /// The candidates as last read from the API server.
     pub read_pods: Option<ReadPods>,
@@ -85,7 +87,8 @@ impl Memory {
             return mine.clone();
         }
         let base = stored.cloned().unwrap_or_default();
-        if let Some(holder) = base.holder.as_ref().filter(|h| h.verdict == Verdict::Contradiction) {
+        let contradicted = |c: &Condition| c.type_ == HOLDER_SUSPECT && c.reason == Verdict::Contradiction.as_str();
+        if let Some(holder) = base.holder.as_ref().filter(|_| base.conditions.iter().any(contradicted)) {
             self.contradicted = Some(holder.identity.clone());
         }
         base
@@ -96,16 +99,20 @@ impl Memory {
         self.status.is_none()
     }
 
-    /// Compares the pod that the stored status names as the holder's with those that exist, at the first decision.
+    /// Compares the pod that the status names as the holder's with those that exist or are remembered. It may be neither:
+    /// deleted while no operator ran, while the spec could not be used, or once it had left the selector.
     pub(super) fn note_missing_pod(&mut self, snapshot: &Snapshot<'_>, base: &LeaderGroupStatus) {
         let holder = snapshot.lease.and_then(|l| l.record.holder());
-        let Some(stored) = base.holder.as_ref().filter(|stored| self.is_first() && holder == Some(&stored.identity))
-        else {
+        let Some(stored) = base.holder.as_ref().filter(|stored| holder == Some(&stored.identity)) else {
             return;
         };
-        let exists = |uid: &String| snapshot.candidates.iter().any(|pod| pod.uid == *uid);
-        let was_lost = matches!(stored.verdict, Verdict::Ambiguous | Verdict::Vanished | Verdict::Unresolved);
-        if was_lost || stored.pod_uid.as_ref().is_some_and(|uid| !exists(uid)) {
+        let is_known = |uid: &String| {
+            let gone = snapshot.gone.iter().map(|g| &g.pod);
+            snapshot.candidates.iter().copied().chain(gone).any(|pod| pod.uid == *uid) || snapshot.outsider.is_some()
+        };
+        let was_lost =
+            self.is_first() && matches!(stored.verdict, Verdict::Ambiguous | Verdict::Vanished | Verdict::Unresolved);
+        if was_lost || stored.pod_uid.as_ref().is_some_and(|uid| !is_known(uid)) {
             self.unaccounted = Some(stored.identity.clone());
         }
     }

@@ -5,6 +5,7 @@ use leadergroup_api::{
     CandidateCount, Holder, Leader, LeaderGroupStatus, Policy, Transition, TransitionReason, Verdict,
 };
 
+use super::clear::{accepted_after, is_kept};
 use super::memory::Memory;
 use super::terms::{Terms, seconds};
 use super::{Notice, selects_every_pod};
@@ -48,7 +49,7 @@ pub fn compose(
         ready(snapshot, judgement, &status),
         stalled(snapshot, memory),
         candidates_found(snapshot, &status),
-        holder_suspect(judgement),
+        holder_suspect(snapshot, memory, judgement),
         lease_suspect(snapshot),
     ];
     status.conditions = conditions(base, drafts.into(), snapshot.group.generation, now);
@@ -197,7 +198,16 @@ fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draf
     Draft::new("CandidatesFound", true, "PodsMatch", "the selector matches candidates")
 }
 
-fn holder_suspect(judgement: &Judgement) -> Draft {
+/// The condition that also remembers a contradiction, behind a candidate that lives.
+pub(super) const HOLDER_SUSPECT: &str = "HolderSuspect";
+
+fn holder_suspect(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement) -> Draft {
+    let holder = snapshot.lease.and_then(|l| l.record.holder());
+    if judgement.verdict != Verdict::Contradiction && holder.is_some() && memory.contradicted.as_deref() == holder {
+        let message =
+            "something else was seen to use the holder's identity; give each candidate an identity of its own";
+        return Draft::new(HOLDER_SUSPECT, true, Verdict::Contradiction.as_str(), message);
+    }
     let advice = match judgement.verdict {
         Verdict::Contradiction => "give each candidate an identity of its own",
         Verdict::Foreign => {
@@ -205,9 +215,9 @@ fn holder_suspect(judgement: &Judgement) -> Draft {
         }
         Verdict::Ambiguous => "use an identity that contains {uid}, or names that are not prefixes of each other",
         Verdict::Unresolved => "if its pod exists, write in spec.identity how it names itself",
-        _ => return Draft::new("HolderSuspect", false, "Resolved", "the holder is nobody, or a candidate"),
+        _ => return Draft::new(HOLDER_SUSPECT, false, "Resolved", "the holder is nobody, or a candidate"),
     };
-    Draft::new("HolderSuspect", true, judgement.verdict.as_str(), format!("{}; {advice}", judgement.evidence))
+    Draft::new(HOLDER_SUSPECT, true, judgement.verdict.as_str(), format!("{}; {advice}", judgement.evidence))
 }
 
 fn lease_suspect(snapshot: &Snapshot<'_>) -> Draft {
@@ -271,7 +281,7 @@ pub fn notices(
     let verdict_before = base.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
     let verdict_now = status.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
     if verdict_before != verdict_now
-        && let Some(notice) = verdict_notice(snapshot, judgement, pod.as_ref())
+        && let Some(notice) = verdict_notice(snapshot, memory, judgement, pod.as_ref())
     {
         notices.push(notice);
     }
@@ -323,24 +333,48 @@ fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
     format!("{who}{why}{}{}", gap.unwrap_or_default(), saved.unwrap_or_default())
 }
 
-fn verdict_notice(snapshot: &Snapshot<'_>, judgement: &Judgement, pod: Option<&(String, String)>) -> Option<Notice> {
+fn verdict_notice(
+    snapshot: &Snapshot<'_>,
+    memory: &Memory,
+    judgement: &Judgement,
+    pod: Option<&(String, String)>,
+) -> Option<Notice> {
     let note = |warning, reason: &str, note: String| {
         Some(Notice { warning, reason: reason.into(), action: "Judge".into(), note, pod: pod.cloned() })
     };
-    let observe = snapshot.plan.stale_holder.policy == Policy::Observe;
     match judgement.verdict {
         Verdict::Alive | Verdict::Managed | Verdict::Free => None,
-        Verdict::Terminated if observe => {
-            note(false, "HolderTerminated", format!("{}; policy Observe leaves the Lease alone", judgement.evidence))
+        Verdict::Terminated => {
+            let but = why_not_at_once(snapshot, memory, judgement).map(|why| format!("; {why}")).unwrap_or_default();
+            note(false, "HolderTerminated", format!("{}{but}", judgement.evidence))
         }
-        Verdict::Terminated => note(false, "HolderTerminated", judgement.evidence.clone()),
         Verdict::Vanished | Verdict::Unreachable | Verdict::Unresolved | Verdict::Unproven | Verdict::Ambiguous => {
-            let wait = "that is no proof, so the Lease has to run out";
+            let wait = match accepted_after(snapshot, judgement) {
+                Some(s) => {
+                    format!("that is no proof, but as spec.staleHolder.unconfirmed asks it is cleared after {s} s")
+                }
+                None => "that is no proof, so the Lease has to run out".to_owned(),
+            };
             note(true, &format!("Holder{}", judgement.verdict), format!("{}; {wait}", judgement.evidence))
         }
         Verdict::Contradiction | Verdict::Foreign => {
             note(true, &format!("Holder{}", judgement.verdict), format!("{}; it is never cleared", judgement.evidence))
         }
         Verdict::LeaseExpired => note(true, "LeaseExpired", judgement.evidence.clone()),
+    }
+}
+
+/// Why a holder proven dead is not cleared at once, if it is not.
+fn why_not_at_once(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement) -> Option<&'static str> {
+    if snapshot.plan.stale_holder.policy == Policy::Observe {
+        Some("policy Observe leaves the Lease alone")
+    } else if is_kept(snapshot, judgement) {
+        Some("onRestart Keep leaves it the Lease until that has run out")
+    } else if memory.unaccounted.is_some() {
+        Some("another pod of its identity may have held the Lease and live on, so the Lease has to run out")
+    } else if judgement.outlived {
+        Some("but the Lease was renewed after that, so it has to run out")
+    } else {
+        None
     }
 }

@@ -32,8 +32,9 @@ impl GonePods {
             all.remove(at);
         }
         while all.len() > MAX {
-            let harmless = all.iter().position(|g| !g.may_live());
-            all.remove(harmless.unwrap_or(0));
+            let harmless = all.iter().position(|g| !fits(&g.pod) && !g.may_live());
+            let another = || all.iter().position(|g| !fits(&g.pod));
+            all.remove(harmless.or_else(another).unwrap_or(0));
         }
     }
 

@@ -96,6 +96,8 @@ pub struct Index {
     groups: BTreeMap<Key, Group>,
     invalid: BTreeMap<Key, InvalidObject>,
     leases: HashMap<Key, Lease>,
+    /// The UID of the Lease that each group's one was, until it was deleted: a late event or answer tells of it still.
+    deleted_leases: HashMap<Key, String>,
     pods: HashMap<String, BTreeMap<String, Pod>>,
     nodes: HashMap<String, Node>,
     gone: GonePods,
@@ -135,7 +137,10 @@ impl Index {
             Change::Lease(event) => match event {
                 Event::Init => self.listing[1].begin(),
                 Event::InitApply(lease) => {
-                    self.listing[1].saw(Key::of(&lease.metadata));
+                    let key = Key::of(&lease.metadata);
+                    // A list is the truth, even of what a restored etcd brought back.
+                    self.deleted_leases.remove(&key);
+                    self.listing[1].saw(key);
                     self.apply_lease(lease, true, now);
                 }
                 Event::Apply(lease) => self.apply_lease(lease, false, now),
@@ -252,10 +257,13 @@ impl Index {
         node_names.sort_unstable();
         node_names.dedup();
         let holder = lease.and_then(|l| l.record.holder());
-        let outsider = holder
-            .filter(|_| self.seeking.get(&key.namespace).is_some_and(|seeking| seeking.contains(key)))
-            .and_then(|h| pods?.values().find(|p| plan.identity.fits(h, p)))
-            .map(|p| p.name.as_str());
+        let seeks = self.seeking.get(&key.namespace).is_some_and(|seeking| seeking.contains(key));
+        let sought = || holder.filter(|_| seeks).and_then(|h| pods?.values().find(|p| plan.identity.fits(h, p)));
+        // Or one that took the name of a candidate that was the holder.
+        let namesake = |g: &&Gone| pods?.get(&g.pod.name).filter(|p| p.node.is_some() && !plan.selects(p));
+        let succeeds =
+            || gone.iter().filter(|g| holder.is_some_and(|h| plan.identity.fits(h, &g.pod))).find_map(namesake);
+        let outsider = sought().or_else(succeeds).map(|p| p.name.as_str());
         Some(Snapshot {
             group,
             plan,
@@ -355,6 +363,7 @@ impl Index {
                 ages.remove(&age(&group));
                 if ages.is_empty() {
                     self.by_lease.remove(&lease_key);
+                    self.deleted_leases.remove(&lease_key);
                 }
             }
         }
@@ -392,7 +401,9 @@ impl Index {
                     self.purge_gone(&key, now.mono);
                 }
             }
+            None if self.deleted_leases.get(&key) == Some(&uid) => return,
             _ => {
+                self.deleted_leases.remove(&key);
                 self.leases.insert(key.clone(), Lease::found(wire, now));
             }
         }
@@ -405,7 +416,10 @@ impl Index {
     }
 
     fn delete_lease(&mut self, key: &Key) {
-        if self.leases.remove(key).is_some() {
+        if let Some(lease) = self.leases.remove(key) {
+            if self.by_lease.contains_key(key) {
+                self.deleted_leases.insert(key.clone(), lease.uid);
+            }
             self.touch_lease_groups(key, Cause::Change);
         }
     }

@@ -24,7 +24,8 @@ pub struct Known<'a> {
     pub candidates: Vec<&'a Pod>,
     /// Deleted candidates that are remembered.
     pub gone: Vec<&'a Gone>,
-    /// A pod outside the selector that the identity fits, looked for only if no candidate does.
+    /// A pod outside the selector that the identity fits, looked for only if no candidate does, or that has the name of one
+    /// that is gone.
     pub outsider: Option<&'a str>,
     /// The nodes of the candidates, existing and gone.
     pub nodes: Vec<(&'a str, &'a Node)>,
@@ -133,8 +134,8 @@ pub fn judge(known: &Known<'_>) -> Judgement {
         return Judgement::new(Verdict::Contradiction, Clearable::Never, why);
     }
     match (open.as_slice(), ended.iter().max_by_key(|f| last_end(f.pod))) {
-        ([], Some(fit)) => terminated(known, lease, *fit),
-        ([], None) => nobody_fits(known, holder),
+        ([], Some(fit)) if known.outsider != Some(&fit.pod.name) => terminated(known, lease, *fit),
+        ([], _) => nobody_fits(known, holder),
         ([fit], _) => one_fits(known, lease, *fit),
         (several, _) => {
             let names: Vec<_> = several.iter().map(|f| describe(*f)).collect();
@@ -299,6 +300,12 @@ fn no_run_since_renewal(known: &Known<'_>, lease: &Lease, pod: &Pod) -> Option<S
     for container in &watched {
         let run = container.newest_finished().filter(|run| run.is_witnessed() && !run.ahead)?;
         if run.finished_at?.as_second() <= renewed.as_second() {
+            return None;
+        }
+        // The next run cannot have begun before: the clock was set back in between.
+        if container.state == State::Running
+            && container.started_at.is_none_or(|started| Some(started) < run.finished_at)
+        {
             return None;
         }
         ends.extend(end_of(container));

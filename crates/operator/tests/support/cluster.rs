@@ -9,7 +9,7 @@ use leadergroup_operator::engine::{Engine, Failure, Job, Outcome};
 use serde_json::{Value, json};
 
 use super::api::{Api, Kind, Told, change};
-use super::{decode, micro_time, ms, now_at};
+use super::{decode, ended, micro_time, ms, now_at, pod, running};
 
 /// Rounds of work after which the engine is said to find no rest.
 const ROUNDS: usize = 200;
@@ -24,6 +24,8 @@ pub enum Fate {
     Lost,
     /// It is refused.
     Denied,
+    /// None is ever carried out, each answered at once by an error of the API server's own.
+    Broken,
 }
 
 pub struct Cluster {
@@ -161,6 +163,10 @@ impl Cluster {
                 lost()
             }
             Fate::Lost => lost(),
+            Fate::Broken => {
+                self.fate = Fate::Broken;
+                lost()
+            }
             Fate::Denied => {
                 self.fate = Fate::Denied;
                 failed(Failure::Denied("forbidden".to_owned()))
@@ -280,4 +286,31 @@ impl Cluster {
 pub fn condition_of(status: &LeaderGroupStatus, type_: &str) -> String {
     let condition = status.conditions.iter().find(|c| c.type_ == type_);
     condition.map_or_else(String::new, |c| format!("{} {}", c.status, c.reason))
+}
+
+/// The group's pod `web-0` leads since a while; its last renewal was at 6 s, and it is 8 s now.
+pub fn leading(spec: &Value) -> Cluster {
+    let mut cluster = Cluster::new(spec);
+    cluster.put_pod(web_0("u0", running(0)));
+    cluster.renew_times("web-0", 4);
+    assert_eq!(cluster.verdict(), "Alive");
+    cluster
+}
+
+pub fn web_0(uid: &str, status: Value) -> Value {
+    pod("web-0", uid, "n1", "Running", &[("app", status)])
+}
+
+/// The same pod, ended by its kubelet's word.
+pub fn web_0_ended(at: i64) -> Value {
+    pod("web-0", "u0", "n1", "Failed", &[("app", ended(at))])
+}
+
+pub fn take_as(api: &mut Api, holder: &str, at: i64) {
+    let version = api.version_of(Kind::Lease, "web");
+    let spec = json!({
+        "holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 1,
+        "acquireTime": micro_time(at), "renewTime": micro_time(at),
+    });
+    api.write_lease("web", version, &spec).unwrap();
 }

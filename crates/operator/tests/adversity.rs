@@ -1,0 +1,189 @@
+//! What goes wrong around a clear: writes that fail for long, pods lost from sight, identities seen to be shared. What must
+//! hold: nobody alive is cleared early, nothing is tried without rest, and the user is told why it takes its time.
+
+#![allow(missing_docs)]
+
+mod support;
+
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+use support::api::{Kind, change};
+use support::cluster::{Cluster, Fate, leading, take_as, web_0, web_0_ended};
+use support::{ended, ms, now_at, pod, restarted, running};
+
+#[test]
+fn a_clear_that_the_api_server_fails_at_is_tried_again_ever_more_rarely_and_shown() {
+    let mut cluster = leading(&json!({}));
+    cluster.fate = Fate::Broken;
+    cluster.put_pod(web_0_ended(7_500));
+    cluster.pass(60_000);
+    assert!((3..15).contains(&cluster.count("Clear")), "{}", cluster.count("Clear"));
+    assert_eq!(cluster.condition("Stalled"), "True WriteFailed");
+    cluster.fate = Fate::Answered;
+    cluster.pass(61_000);
+    assert_eq!(cluster.api.cleared.len(), 1);
+    assert_eq!(cluster.condition("Stalled"), "False Observing");
+}
+
+#[test]
+fn a_group_that_cannot_be_read_nor_told_so_is_told_ever_more_rarely() {
+    let mut cluster = leading(&json!({}));
+    let mut broken = support::group(&json!({"historyLimit": "many"}));
+    let stale = broken.clone();
+    broken["metadata"]["name"] = json!("web");
+    cluster.hold(Kind::Group);
+    cluster.put_group(broken);
+    cluster.engine.change(change(Kind::Group, &Event::Apply(stale)), now_at(ms(cluster.now)));
+    cluster.pass(60_000);
+    assert!((2..15).contains(&cluster.count("WriteInvalid")), "{}", cluster.count("WriteInvalid"));
+    cluster.release(Kind::Group);
+    cluster.pass(61_000);
+    assert_eq!(cluster.condition("Stalled"), "True Undecodable");
+}
+
+/// A way in which the leader's pod gets lost while its process lives on.
+type Loss = (&'static str, fn(&mut Cluster));
+
+const LOSSES: [Loss; 4] = [
+    ("relabelled first", |cluster| {
+        let mut outsider = web_0("u0", running(0));
+        outsider["metadata"]["labels"] = json!({"app": "other"});
+        cluster.put_pod(outsider);
+        assert_eq!(cluster.verdict(), "Foreign");
+        cluster.delete(Kind::Pod, "web-0");
+    }),
+    ("while the spec was invalid", |cluster| {
+        let selector = json!({"matchExpressions": [{"key": "app", "operator": "Like"}]});
+        edit(cluster, &json!({"candidates": {"selector": selector}}));
+        assert_eq!(cluster.condition("Stalled"), "True InvalidSpec");
+        cluster.delete(Kind::Pod, "web-0");
+        edit(cluster, &json!({}));
+    }),
+    ("before the group could not be read", |cluster| {
+        cluster.delete(Kind::Pod, "web-0");
+        edit(cluster, &json!({"historyLimit": "many"}));
+        assert_eq!(cluster.condition("Stalled"), "True Undecodable");
+        edit(cluster, &json!({}));
+    }),
+    ("before many others", |cluster| {
+        cluster.delete(Kind::Pod, "web-0");
+        for other in 1..=20 {
+            let name = format!("web-{other}");
+            cluster.put_pod(pod(&name, &name, "n2", "Running", &[("app", running(0))]));
+            cluster.delete(Kind::Pod, &name);
+        }
+    }),
+];
+
+fn edit(cluster: &mut Cluster, spec: &Value) {
+    let mut group = cluster.api.get(Kind::Group, "web").cloned().unwrap();
+    group["spec"] = spec.clone();
+    group["metadata"]["generation"] = json!(group["metadata"]["generation"].as_i64().unwrap() + 1);
+    cluster.put_group(group);
+}
+
+#[test]
+fn a_namesakes_end_proves_nothing_however_the_leaders_pod_got_lost() {
+    for (how, lose) in LOSSES {
+        let mut cluster = leading(&json!({}));
+        lose(&mut cluster);
+        cluster.put_pod(web_0("u1", running(8_000)));
+        // By the process of the pod that was deleted, for all anybody knows.
+        cluster.renew("web-0");
+        cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(8_500))]));
+        cluster.pass(14_900);
+        assert!(cluster.api.cleared.is_empty(), "{how}");
+        cluster.pass(200);
+        assert_eq!(cluster.api.cleared.len(), 1, "{how}");
+    }
+}
+
+#[test]
+fn on_restart_keep_holds_where_a_risk_is_accepted_too() {
+    let unconfirmed = json!({"policy": "AcceptRisk", "afterSeconds": 3});
+    let spec = json!({"staleHolder": {"onRestart": "Keep", "unconfirmed": unconfirmed}});
+    let mut cluster = leading(&spec);
+    cluster.put_pod(web_0("u0", restarted(7_600, 7_500)));
+    cluster.pass(10_000);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(4_000);
+    assert_eq!(cluster.api.cleared.len(), 1, "its Lease ran out");
+
+    let mut cluster = leading(&spec);
+    cluster.put_pod(web_0("u0", ended(6_500)));
+    assert_eq!(cluster.verdict(), "Unproven");
+    cluster.pass(10_000);
+    assert!(cluster.api.cleared.is_empty());
+}
+
+#[test]
+fn a_late_event_of_a_lease_that_was_deleted_begins_no_term() {
+    let mut cluster = leading(&json!({"staleHolder": {"release": "Delete"}}));
+    cluster.hold(Kind::Lease);
+    cluster.renew("web-0");
+    cluster.put_pod(web_0_ended(8_500));
+    assert!(cluster.api.get(Kind::Lease, "web").is_none());
+    cluster.release(Kind::Lease);
+    assert_eq!((cluster.verdict().as_str(), cluster.status().transitions), ("Free", 0));
+    cluster.renew("web-1");
+    assert_eq!(cluster.status().transitions, 1);
+}
+
+#[test]
+fn a_contradiction_is_remembered_behind_a_live_candidate_that_fits() {
+    let mut cluster = leading(&json!({}));
+    cluster.after_clear = Some(|api| take_as(api, "web-0", 8_000));
+    cluster.put_pod(web_0_ended(7_500));
+    assert_eq!(cluster.verdict(), "Contradiction");
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.put_pod(web_0("u1", running(8_000)));
+    cluster.pass(1_000);
+    assert_eq!(cluster.condition("HolderSuspect"), "True Contradiction");
+    cluster.restart();
+    cluster.renew("web-0");
+    cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(9_900))]));
+    cluster.pass(60_000);
+    assert_eq!((cluster.verdict().as_str(), cluster.api.cleared.len()), ("Contradiction", 1));
+}
+
+#[test]
+fn a_leader_outside_the_selector_is_foreign_though_it_took_a_candidates_name() {
+    let mut cluster = leading(&json!({}));
+    cluster.put_pod(web_0_ended(7_500));
+    cluster.delete(Kind::Pod, "web-0");
+    let mut outsider = web_0("u1", running(8_000));
+    outsider["metadata"]["labels"] = json!({"app": "other"});
+    cluster.put_pod(outsider);
+    cluster.pass(100);
+    cluster.renew_times("web-0", 30);
+    assert_eq!((cluster.verdict().as_str(), cluster.api.cleared.len()), ("Foreign", 1));
+    assert!(cluster.count("ReadPods") < 5, "{} reads in a minute", cluster.count("ReadPods"));
+}
+
+/// The newest Event of that reason.
+fn told(cluster: &Cluster, reason: &str) -> String {
+    cluster.notices.iter().rev().find(|n| n.reason == reason).unwrap().note.clone()
+}
+
+#[test]
+fn who_is_not_cleared_at_once_is_told_why() {
+    let mut cluster = leading(&json!({"staleHolder": {"onRestart": "Keep"}}));
+    cluster.put_pod(web_0("u0", restarted(7_600, 7_500)));
+    assert!(told(&cluster, "HolderTerminated").contains("onRestart Keep"), "{}", told(&cluster, "HolderTerminated"));
+
+    let unconfirmed = json!({"policy": "AcceptRisk", "afterSeconds": 3});
+    let mut cluster = leading(&json!({"staleHolder": {"unconfirmed": unconfirmed}}));
+    cluster.delete(Kind::Pod, "web-0");
+    let note = told(&cluster, "HolderVanished");
+    assert!(note.contains("cleared after 3 s") && !note.contains("has to run out"), "{note}");
+
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Pod);
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.put_pod(web_0("u1", running(8_000)));
+    cluster.restart();
+    cluster.release(Kind::Pod);
+    cluster.renew("web-0");
+    cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(8_500))]));
+    assert!(told(&cluster, "HolderTerminated").contains("has to run out"), "{}", told(&cluster, "HolderTerminated"));
+}
