@@ -229,6 +229,15 @@ impl Cluster {
 
     /// [`Cluster::load_image`] with an entrypoint other than the program alone.
     pub fn load_image_with(&self, name: &str, program: &Path, entrypoint: &[String]) -> Result<()> {
+        self.import_image(name, &[program], entrypoint)
+    }
+
+    /// [`Cluster::load_image`] with several programs, each at `/NAME`; the first is the entrypoint.
+    pub fn load_image_of(&self, name: &str, programs: &[&Path]) -> Result<()> {
+        self.import_image(name, programs, &[])
+    }
+
+    fn import_image(&self, name: &str, programs: &[&Path], entrypoint: &[String]) -> Result<()> {
         match &self.kind {
             Kind::Existing { .. } => bail!(
                 "images cannot be loaded into an existing cluster: push them yourself, \
@@ -238,7 +247,7 @@ impl Cluster {
                 progress(&format!("{name} is not loaded: simulated nodes run no images"));
                 Ok(())
             }
-            Kind::Own { .. } => up::import_image(&Binaries::obtain(true)?, name, program, entrypoint),
+            Kind::Own { .. } => up::import_image(&Binaries::obtain(true)?, name, programs, entrypoint),
         }
     }
 

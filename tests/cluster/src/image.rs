@@ -1,4 +1,4 @@
-//! Images without a registry: an OCI archive of one static program.
+//! Images without a registry: an OCI archive of static programs.
 
 use std::fs;
 use std::io::Write;
@@ -10,31 +10,36 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// User and group of the program in the container.
+/// User and group of the programs in the container.
 const USER: &str = "65532:65532";
 
-/// Writes an OCI image archive that holds the program at `/NAME`, and is imported under the image name given.
+/// Writes an OCI image archive that holds each program at `/NAME`, and is imported under the image name given.
 ///
-/// Without `entrypoint` the program itself is what a container runs.
-pub(crate) fn write_archive(image: &str, program: &Path, entrypoint: &[String], archive: impl Write) -> Result<()> {
+/// Without `entrypoint` the first program itself is what a container runs.
+pub(crate) fn write_archive(image: &str, programs: &[&Path], entrypoint: &[String], archive: impl Write) -> Result<()> {
     check_name(image)?;
-    let content = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let architecture = static_architecture(&content).with_context(|| {
-        format!(
-            "{} cannot be an image: build it for Linux as a static program \
-             (Rust: -C target-feature=+crt-static, Go: CGO_ENABLED=0)",
-            program.display()
-        )
-    })?;
-    let file = program
-        .file_name()
-        .and_then(|name| name.to_str())
-        .with_context(|| format!("{} has no usable file name", program.display()))?;
-    let own_entrypoint = [format!("/{file}")];
-    let entrypoint = if entrypoint.is_empty() { &own_entrypoint } else { entrypoint };
-
     let mut layer = tar::Builder::new(Vec::new());
-    append(&mut layer, file, 0o755, &content)?;
+    let mut first = None;
+    for program in programs {
+        let content = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+        let architecture = static_architecture(&content).with_context(|| {
+            format!(
+                "{} cannot be in an image: build it for Linux as a static program \
+                 (Rust: -C target-feature=+crt-static, Go: CGO_ENABLED=0)",
+                program.display()
+            )
+        })?;
+        let file = program
+            .file_name()
+            .and_then(|name| name.to_str())
+            .with_context(|| format!("{} has no usable file name", program.display()))?;
+        append(&mut layer, file, 0o755, &content)?;
+        let (_, expected) = first.get_or_insert_with(|| (format!("/{file}"), architecture));
+        ensure!(*expected == architecture, "{} is for {architecture}, others for {expected}", program.display());
+    }
+    let (own_entrypoint, architecture) = first.context("an image needs a program")?;
+    let own_entrypoint = [own_entrypoint];
+    let entrypoint = if entrypoint.is_empty() { &own_entrypoint } else { entrypoint };
     let layer = layer.into_inner().context("cannot finish the layer")?;
     let config = json!({
         "architecture": architecture,
@@ -164,7 +169,9 @@ mod tests {
         let path = folder.path().join("tool");
         fs::write(&path, program(1)).unwrap();
         let mut archive = Vec::new();
-        write_archive("leadergroup.test/tool:dev", &path, &[], &mut archive).unwrap();
+        let second = folder.path().join("second");
+        fs::write(&second, program(1)).unwrap();
+        write_archive("leadergroup.test/tool:dev", &[&path, &second], &[], &mut archive).unwrap();
 
         let files = read_archive(&archive);
         let blob = |descriptor: &Value| {
@@ -183,7 +190,8 @@ mod tests {
         assert_eq!(config["config"]["User"], "65532:65532");
         assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
         let layer = read_archive(blob(&manifest["layers"][0]));
-        assert_eq!(layer["tool"], program(1));
+        assert_eq!((&layer["tool"], &layer["second"]), (&program(1), &program(1)));
+        assert!(write_archive("leadergroup.test/tool:dev", &[], &[], Vec::new()).is_err());
     }
 
     #[test]

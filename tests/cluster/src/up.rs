@@ -184,13 +184,13 @@ fn wait_for_default_account(layout: &Layout, state: &State, kubectl: &Kubectl) -
 
 fn import_pause_image(layout: &Layout, state: &State, binaries: &Binaries) -> Result<()> {
     wait(layout, state, Component::Containerd, || ctr(binaries, &["version"]).is_ok())?;
-    import_image(binaries, node::PAUSE_IMAGE, &binaries.path("pause"), &[])
+    import_image(binaries, node::PAUSE_IMAGE, &[&binaries.path("pause")], &[])
 }
 
-/// Makes an image of a static program and imports it into the real node's runtime.
-pub(crate) fn import_image(binaries: &Binaries, name: &str, program: &Path, entrypoint: &[String]) -> Result<()> {
+/// Makes an image of static programs and imports it into the real node's runtime.
+pub(crate) fn import_image(binaries: &Binaries, name: &str, programs: &[&Path], entrypoint: &[String]) -> Result<()> {
     let archive = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
-    image::write_archive(name, program, entrypoint, archive.as_file())?;
+    image::write_archive(name, programs, entrypoint, archive.as_file())?;
     let path = archive.path().to_string_lossy();
     ctr(binaries, &["--namespace", "k8s.io", "images", "import", &path])
         .with_context(|| format!("cannot import {name}"))

@@ -1,6 +1,6 @@
-//! The operator, built and installed as a user installs it; done once per test program.
+//! The operator, built and installed as a user installs it, and the elector's image; each done once per test program.
 //!
-//! `LEADERGROUP_PROGRAM` names a static program that was built before, to be installed instead.
+//! `LEADERGROUP_PROGRAM` and `LEADERGROUP_ELECTOR_PROGRAM` name static programs that were built before, to be used instead.
 
 use std::env;
 use std::fs;
@@ -21,6 +21,8 @@ use crate::command::run;
 pub const OPERATOR_NAMESPACE: &str = "leadergroup-system";
 /// The image that `config/default` names.
 const OPERATOR_IMAGE: &str = "leadergroup.test/leadergroup-operator:dev";
+/// The image of the elector command in the test cluster, with the test workload in it at `/workload`.
+const ELECTOR_IMAGE: &str = "leadergroup.test/elector:dev";
 /// Says which build a Deployment's pods run: a new one replaces them.
 const BUILD: &str = "leadergroup.test/build";
 
@@ -56,16 +58,36 @@ impl Installed {
             installed.candidate_image = image_from("CANDIDATE_IMAGE", "the image of tests/candidates/client-go")?;
             installed.deploy(&image, "as given")?;
         } else if installed.cluster.has_real_node() {
-            let given = env::var_os("LEADERGROUP_PROGRAM").filter(|path| !path.is_empty()).map(PathBuf::from);
-            let program = given.map_or_else(|| build(true), Ok)?;
+            let program = static_program("LEADERGROUP_PROGRAM", OPERATOR)?;
             installed.cluster.load_image(OPERATOR_IMAGE, &program)?;
             installed.cluster.load_candidate()?;
             installed.deploy(OPERATOR_IMAGE, &digest(&program)?)?;
         } else {
             installed.apply("crds")?;
-            installed.local_program = Some(build(false)?);
+            installed.local_program = Some(build(OPERATOR, false)?);
         }
         Ok(installed)
+    }
+
+    /// The elector's image, built and loaded at the first call.
+    pub(crate) fn elector_image(&self) -> Result<&'static str> {
+        static IMAGE: OnceLock<Result<String, String>> = OnceLock::new();
+        let image = IMAGE.get_or_init(|| self.load_elector().map_err(|error| format!("{error:#}")));
+        image.as_deref().map_err(|error| anyhow!("there is no image of the elector: {error}"))
+    }
+
+    fn load_elector(&self) -> Result<String> {
+        if self.cluster.is_existing() {
+            return image_from(
+                "ELECTOR_IMAGE",
+                "an image with elector, its entrypoint, and /workload (tests/workload)",
+            );
+        }
+        if self.cluster.has_real_node() {
+            let elector = static_program("LEADERGROUP_ELECTOR_PROGRAM", ELECTOR)?;
+            self.cluster.load_image_of(ELECTOR_IMAGE, &[&elector, &build(WORKLOAD, true)?])?;
+        }
+        Ok(ELECTOR_IMAGE.to_owned())
     }
 
     /// kubectl for this cluster.
@@ -110,11 +132,28 @@ fn image_from(variable: &str, what: &str) -> Result<String> {
     })
 }
 
-/// Builds the operator: for an image static and optimized, otherwise in the quickest way.
-fn build(image: bool) -> Result<PathBuf> {
+/// A program of this workspace.
+#[derive(Clone, Copy)]
+struct Program {
+    package: &'static str,
+    name: &'static str,
+}
+
+const OPERATOR: Program = Program { package: "leadergroup-operator", name: "leadergroup-operator" };
+const ELECTOR: Program = Program { package: "leadergroup-elector", name: "elector" };
+const WORKLOAD: Program = Program { package: "leadergroup-workload", name: "workload" };
+
+/// A program for an image: the one that the variable names, or else one built here.
+fn static_program(variable: &str, program: Program) -> Result<PathBuf> {
+    let given = env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    given.map_or_else(|| build(program, true), Ok)
+}
+
+/// Builds a program: for an image static and optimized, otherwise in the quickest way.
+fn build(Program { package, name }: Program, image: bool) -> Result<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace_root()?);
-    cargo.args(["build", "--quiet", "--package", "leadergroup-operator", "--bin", "leadergroup-operator"]);
+    cargo.args(["build", "--quiet", "--package", package, "--bin", name]);
     cargo.arg("--message-format=json-render-diagnostics");
     if image {
         let triple = host_triple()?;
@@ -124,12 +163,12 @@ fn build(image: bool) -> Result<PathBuf> {
         cargo.env(variable, "-C target-feature=+crt-static");
         cargo.args(["--release", "--target", &triple]);
     }
-    let messages = run(&mut cargo).context("the operator cannot be built")?;
+    let messages = run(&mut cargo).with_context(|| format!("{name} cannot be built"))?;
     let executable = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executable.context("cargo does not say where it put the operator")
+    executable.with_context(|| format!("cargo does not say where it put {name}"))
 }
 
 fn host_triple() -> Result<String> {

@@ -19,6 +19,7 @@
 
 mod candidates;
 mod command;
+mod elector;
 mod group;
 mod install;
 mod lease;
@@ -29,6 +30,7 @@ mod session;
 mod timeline;
 
 pub use candidates::{Candidates, Workload};
+pub use elector::ElectorPods;
 pub use group::{Group, GroupView};
 pub use install::OPERATOR_NAMESPACE;
 pub use leadergroup_cluster as cluster;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::command::{run, run_with_input};
 use crate::install::Installed;
-use crate::{GroupView, LeaseView, Operator, Session, Timeline, Workload};
+use crate::{ElectorPods, GroupView, LeaseView, Operator, Session, Timeline, Workload};
 
 /// How long a condition may take unless a test says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(45);
@@ -88,6 +88,17 @@ impl Namespace {
     pub async fn run(&self, workload: &Workload) -> Result<()> {
         let mut objects = workload.rights();
         objects.push(workload.object(&self.installed.candidate_image));
+        self.apply_all(&objects).await
+    }
+
+    /// Runs pods of the elector command, with the rights they need. Applied again, they change.
+    pub async fn run_elector(&self, pods: &ElectorPods) -> Result<()> {
+        let installed = self.installed;
+        let image = tokio::task::spawn_blocking(|| installed.elector_image()).await??;
+        self.apply_all(&pods.objects(image)).await
+    }
+
+    async fn apply_all(&self, objects: &[serde_json::Value]) -> Result<()> {
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
         self.apply(&list.to_string()).await
     }
