@@ -1,7 +1,7 @@
 //! Joins a candidate to the API server: a watch and answers in, requests and news out.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::{BoxFuture, OptionFuture};
@@ -47,15 +47,15 @@ pub(crate) enum Command {
     StepDown,
 }
 
-/// The present term, shared with whoever checks it.
-pub(crate) type SharedTerm = Arc<Mutex<Option<Term>>>;
-
 pub(crate) struct Driver {
     pub api: Api<Lease>,
     pub name: String,
     pub candidate: Candidate,
-    pub term: SharedTerm,
+    /// The present term, shared with whoever checks it.
+    pub term: watch::Sender<Option<Term>>,
     pub status: watch::Sender<Status>,
+    /// When the next turn is due.
+    pub due: watch::Sender<Instant>,
     pub commands: mpsc::UnboundedReceiver<Command>,
 }
 
@@ -70,6 +70,7 @@ impl Driver {
         let mut under_way: OptionFuture<BoxFuture<'static, Reply>> = None.into();
         while !self.status.borrow().left {
             let wake = self.candidate.next_wake().map_or(LONGEST_SLEEP, until).min(LONGEST_SLEEP);
+            self.due.send_replace(Instant::now() + wake);
             let mut arrived = None;
             let input = tokio::select! {
                 biased;
@@ -157,7 +158,7 @@ impl Driver {
     }
 
     fn set_term(&self, term: Option<Term>) {
-        *self.term.lock().unwrap_or_else(PoisonError::into_inner) = term;
+        self.term.send_replace(term);
     }
 
     fn tell_holder(&self) {

@@ -1,7 +1,7 @@
 //! A candidate's handle.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
 use kube::{Api, Client, Config};
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::boottime;
-use crate::driver::{Command, Driver, SharedTerm, Status};
+use crate::driver::{Command, Driver, Status};
 
 /// Which Lease to campaign for, and as whom.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub enum StartError {
 
 /// Answers, from any thread and without waiting, whether this candidate leads.
 #[derive(Clone, Debug)]
-pub struct Leadership(SharedTerm);
+pub struct Leadership(watch::Receiver<Option<Term>>);
 
 impl Leadership {
     /// The present term, if this candidate leads at this moment.
@@ -61,7 +61,7 @@ impl Leadership {
     /// The answer is true when it is given. A process that is stopped before it acts on it acts too late, so pass the
     /// term's token to whatever must not be done twice.
     pub fn term(&self) -> Option<Term> {
-        let term = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let term = *self.0.borrow();
         // The clock after the lock: waiting for it must not make an old answer new.
         term.filter(|term| boottime() < term.valid_until)
     }
@@ -70,6 +70,30 @@ impl Leadership {
     pub fn leads(&self) -> bool {
         self.term().is_some()
     }
+
+    /// Waits until a term has begun, was extended by a renewal, or has ended, since this was last asked or cloned. False
+    /// once this candidate campaigns no more.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
+/// Tells whether a campaign goes on, whatever comes of it: that the API server can't be reached does not stop it.
+#[derive(Clone, Debug)]
+pub struct Pulse(watch::Receiver<Instant>);
+
+impl Pulse {
+    /// How long its next step is overdue. A few seconds on a busy machine; much more only if it hangs.
+    ///
+    /// By a clock that stands still while the machine sleeps, as the timers do.
+    pub fn overdue(&self) -> Duration {
+        self.0.borrow().elapsed()
+    }
+
+    /// Whether it has ended: the candidate has left, or the task that campaigns broke.
+    pub fn has_ended(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
 }
 
 /// A candidate that campaigns in the background. Dropping it resigns, without waiting until that is done.
@@ -77,6 +101,7 @@ impl Leadership {
 pub struct Elector {
     leadership: Leadership,
     status: watch::Receiver<Status>,
+    pulse: Pulse,
     commands: mpsc::UnboundedSender<Command>,
     driver: JoinHandle<()>,
 }
@@ -91,12 +116,13 @@ impl Elector {
         config.default_retry = false;
         let api = Api::namespaced(Client::try_from(config)?, &options.namespace);
         let candidate = Candidate::new(options.identity, options.timing, boottime());
-        let term = Arc::new(Mutex::new(None));
+        let (term, on_term) = watch::channel(None);
         let (status, on_status) = watch::channel(Status::default());
+        let (due, on_due) = watch::channel(Instant::now());
         let (commands, on_command) = mpsc::unbounded_channel();
-        let driver = Driver { api, name: options.lease, candidate, term: term.clone(), status, commands: on_command };
+        let driver = Driver { api, name: options.lease, candidate, term, status, due, commands: on_command };
         let driver = tokio::spawn(driver.run());
-        Ok(Self { leadership: Leadership(term), status: on_status, commands, driver })
+        Ok(Self { leadership: Leadership(on_term), status: on_status, pulse: Pulse(on_due), commands, driver })
     }
 
     /// For checks of leadership elsewhere.
@@ -107,6 +133,11 @@ impl Elector {
     /// News of this candidate, as they come.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// For whoever watches over the campaign itself.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Waits until this candidate leads, and returns the term; none once it has left.

@@ -64,6 +64,6 @@ mod requests;
 mod watch;
 
 pub use driver::{Status, Token};
-pub use elector::{Elector, Leadership, Options, StartError};
+pub use elector::{Elector, Leadership, Options, Pulse, StartError};
 pub use leadergroup_election::{Loss, Term, Timing, TimingError};
 pub use problem::{MissingRight, Problem, least_rights};

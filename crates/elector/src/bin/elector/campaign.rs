@@ -39,7 +39,7 @@ pub struct CampaignArguments {
 }
 
 /// `15s`, `1m30s`, `500ms`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}: write it as in 15s or 500ms"))?;
     Duration::try_from(span).map_err(|_| "it can't be negative".to_owned())
 }
@@ -83,8 +83,7 @@ impl CampaignArguments {
     }
 
     /// Begins to campaign. Missing rights are told, with what to apply, for as long as the candidate lives.
-    pub async fn start(&self) -> Result<Elector> {
-        let options = self.options()?;
+    pub async fn start(options: Options) -> Result<Elector> {
         let config = kube::Config::infer()
             .await
             .context("no way to the API server: run in a pod with a ServiceAccount, or set KUBECONFIG")?;

@@ -1,0 +1,193 @@
+//! The endpoints.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use jiff::Timestamp;
+use leadergroup_elector::clock::boottime;
+use leadergroup_elector::{Elector, Leadership, Pulse, Status};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::events;
+use super::keeper::{Leave, Order};
+use super::view::{About, View};
+
+/// A campaign whose next step is overdue by that much hangs.
+const HANGS: Duration = Duration::from_secs(30);
+/// So many may follow the events at a time.
+const MOST_STREAMS: usize = 512;
+
+/// Where clients learn what is known, and leave their orders.
+pub struct Desk {
+    pub leadership: Leadership,
+    pub status: watch::Receiver<Status>,
+    /// While true, this candidate does not lead for its clients, although the Lease is still to be released.
+    pub giving_up: watch::Receiver<bool>,
+    /// Cancelled when elector ends.
+    pub end: CancellationToken,
+    about: About,
+    pulse: Pulse,
+    orders: mpsc::Sender<Order>,
+    streams: Arc<Semaphore>,
+    has_seen_the_lease: AtomicBool,
+}
+
+impl Desk {
+    pub fn new(
+        about: About,
+        elector: &Elector,
+        giving_up: watch::Receiver<bool>,
+        orders: mpsc::Sender<Order>,
+        end: CancellationToken,
+    ) -> Self {
+        Self {
+            leadership: elector.leadership(),
+            status: elector.status(),
+            giving_up,
+            end,
+            about,
+            pulse: elector.pulse(),
+            orders,
+            streams: Arc::new(Semaphore::new(MOST_STREAMS)),
+            has_seen_the_lease: AtomicBool::new(false),
+        }
+    }
+
+    /// What is so at this moment.
+    pub fn view(&self) -> View {
+        let term = self.leadership.term().filter(|_| !*self.giving_up.borrow());
+        self.about.view(&self.status.borrow(), term, boottime(), Timestamp::now())
+    }
+
+    fn leads(&self) -> bool {
+        self.leadership.leads() && !*self.giving_up.borrow()
+    }
+}
+
+/// Serves until the desk's end.
+pub async fn serve(listener: TcpListener, desk: Arc<Desk>) -> io::Result<()> {
+    let end = desk.end.clone();
+    tokio::spawn(note_the_lease(desk.clone()));
+    let router = Router::new()
+        .route("/", get(name))
+        .route("/leader", get(leader))
+        .route("/v1/leadership", get(leadership))
+        .route("/v1/leadership/events", get(follow))
+        .route("/v1/step-down", post(step_down))
+        .route("/v1/resign", post(resign))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(async || {
+            say(StatusCode::NOT_FOUND, "there is no such endpoint: elector serve --help tells which there are")
+        })
+        .with_state(desk);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(end.cancelled_owned()).await
+}
+
+async fn note_the_lease(desk: Arc<Desk>) {
+    let mut status = desk.status.clone();
+    if status.wait_for(|status| status.holder.is_some() || status.term.is_some()).await.is_ok() {
+        desk.has_seen_the_lease.store(true, Ordering::Relaxed);
+    }
+}
+
+fn say(code: StatusCode, what: &str) -> Response {
+    (code, [(header::CACHE_CONTROL, "no-store")], format!("{what}\n")).into_response()
+}
+
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => {
+            let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")];
+            (headers, text + "\n").into_response()
+        }
+        Err(error) => say(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn name(State(desk): State<Arc<Desk>>) -> Response {
+    let leads = desk.leads();
+    let holder = desk.status.borrow().holder.clone();
+    json(&serde_json::json!({"name": desk.about.name(holder.as_deref(), leads)}))
+}
+
+async fn leader(State(desk): State<Arc<Desk>>) -> Response {
+    if desk.leads() { say(StatusCode::OK, "leading") } else { say(StatusCode::SERVICE_UNAVAILABLE, "not leading") }
+}
+
+async fn leadership(State(desk): State<Arc<Desk>>) -> Response {
+    json(&desk.view())
+}
+
+async fn follow(State(desk): State<Arc<Desk>>) -> Response {
+    let Ok(place) = desk.streams.clone().try_acquire_owned() else {
+        return say(StatusCode::SERVICE_UNAVAILABLE, &format!("{MOST_STREAMS} clients follow the events already"));
+    };
+    Sse::new(events::stream(desk, place)).keep_alive(KeepAlive::default()).into_response()
+}
+
+async fn step_down(desk: State<Arc<Desk>>, peer: ConnectInfo<SocketAddr>) -> Response {
+    leave(&desk, peer, Leave::StepDown).await
+}
+
+async fn resign(desk: State<Arc<Desk>>, peer: ConnectInfo<SocketAddr>) -> Response {
+    leave(&desk, peer, Leave::Resign).await
+}
+
+async fn leave(desk: &Desk, ConnectInfo(peer): ConnectInfo<SocketAddr>, leave: Leave) -> Response {
+    if !peer.ip().to_canonical().is_loopback() {
+        return say(StatusCode::FORBIDDEN, "only programs in this pod, on loopback, may ask for that");
+    }
+    let (done, is_done) = oneshot::channel();
+    // The order stands, whether the client waits for the answer or not.
+    if desk.orders.send(Order { leave, done }).await.is_ok() && is_done.await.is_ok() {
+        return json(&desk.view());
+    }
+    say(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the Lease could not be released: unless it was renewed, it runs out by itself",
+    )
+}
+
+async fn healthz(State(desk): State<Arc<Desk>>) -> Response {
+    let status = desk.status.borrow().clone();
+    let overdue = desk.pulse.overdue();
+    if status.left {
+        say(StatusCode::OK, "ok: this candidate has resigned")
+    } else if desk.pulse.has_ended() {
+        say(StatusCode::SERVICE_UNAVAILABLE, "the campaign broke off")
+    } else if overdue > HANGS {
+        let told = format!("the campaign hangs: its next step is overdue by {} s", overdue.as_secs());
+        say(StatusCode::SERVICE_UNAVAILABLE, &told)
+    } else if let Some(problem) = status.problem {
+        say(StatusCode::OK, &format!("ok, but this candidate {problem}"))
+    } else {
+        say(StatusCode::OK, "ok")
+    }
+}
+
+async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
+    let status = desk.status.borrow().clone();
+    if status.left {
+        say(StatusCode::SERVICE_UNAVAILABLE, "this candidate has resigned")
+    } else if let (Some(_), Some(problem)) = (status.missing_right, &status.problem) {
+        say(StatusCode::SERVICE_UNAVAILABLE, &format!("this candidate {problem}"))
+    } else if desk.has_seen_the_lease.load(Ordering::Relaxed) {
+        say(StatusCode::OK, "ok")
+    } else {
+        say(StatusCode::SERVICE_UNAVAILABLE, "it is not known yet who holds the Lease")
+    }
+}
