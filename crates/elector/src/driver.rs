@@ -135,7 +135,8 @@ impl Driver {
 
     /// Whether this is the answer to a read, and later than what the candidate knows.
     fn tells_more(&self, reply: &Reply) -> bool {
-        let read = reply.lease.as_ref().filter(|_| reply.is_read).and_then(|lease| lease::version(&lease.metadata).ok());
+        let read =
+            reply.lease.as_ref().filter(|_| reply.is_read).and_then(|lease| lease::version(&lease.metadata).ok());
         read.is_some() && read > self.candidate.version()
     }
 

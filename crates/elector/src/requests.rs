@@ -37,7 +37,13 @@ pub(crate) fn send(api: &Api<Lease>, name: &str, known: Option<&Lease>, request:
                 let Some(known) = known.filter(|known| lease::version(&known.metadata).is_ok_and(|v| v == *version))
                 else {
                     // A later one has arrived since the request was made.
-                    return Reply { id: request.id, answer: Answer::Conflict, is_read: false, lease: None, problem: None };
+                    return Reply {
+                        id: request.id,
+                        answer: Answer::Conflict,
+                        is_read: false,
+                        lease: None,
+                        problem: None,
+                    };
                 };
                 let object = lease::changed(&known, change);
                 let replaced =
