@@ -153,6 +153,10 @@ impl Keeper {
                     self.give_up(order.leave);
                 }
                 () = stop.told() => {
+                    if !stopping && term.is_some() && !stop.drain.is_zero() {
+                        let seconds = stop.drain.as_secs_f64();
+                        tracing::info!("told to end: leading on for up to {seconds} s, unless asked to resign");
+                    }
                     leads_until = Some(if stopping { Instant::now() } else { Instant::now() + stop.drain });
                     stopping = true;
                 }

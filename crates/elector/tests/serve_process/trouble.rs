@@ -1,0 +1,67 @@
+//! An API server out of reach, rights that lack, arguments that can't be used.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::client::Events;
+use crate::place::Place;
+use crate::proxy::Proxy;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_out_of_reach_ends_leadership_but_not_the_candidate() -> Result<()> {
+    let Some(place) = Place::open("outage").await? else { return Ok(()) };
+    let proxy = Proxy::start(place.kubeconfig.clone()).await?;
+    let candidate = place.candidate("billing-1").kubeconfig(proxy.kubeconfig.clone()).start().await?;
+    candidate.until_it_leads().await?;
+    let mut events = Events::follow(candidate.address).await?;
+    proxy.cut();
+    let lost = events.until("it leads no more", |event| event.data["leading"] == false).await?;
+    assert_eq!(lost.data["holder"], candidate.identity, "as far as is known, it still holds the Lease");
+    assert!(!candidate.leads().await);
+    assert_eq!(candidate.get("/").await?.body, "{\"name\":\"\"}\n", "clients that compare names must not lead");
+    let health = candidate.get("/healthz").await?;
+    assert_eq!(health.code, 200, "a restart would help nobody: {health:?}");
+    assert!(health.body.starts_with("ok, but this candidate could not"), "{health:?}");
+    assert_eq!(candidate.get("/readyz").await?.code, 200);
+    assert!(candidate.view().await?["problem"].is_string());
+    proxy.mend();
+    events.until("it leads again", |event| event.data["leading"] == true).await?;
+    let healthy = async || candidate.get("/healthz").await.is_ok_and(|answer| answer.body == "ok\n");
+    candidate.until("all is well", healthy).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_without_rights_is_alive_but_not_ready() -> Result<()> {
+    let Some(place) = Place::open("rights").await? else { return Ok(()) };
+    let mut kubeconfig = place.kubeconfig.clone();
+    let user = kubeconfig.auth_infos.first_mut().and_then(|named| named.auth_info.as_mut()).context("no user")?;
+    user.impersonate = Some(format!("system:serviceaccount:{}:nobody", place.namespace));
+    let candidate = place.candidate("billing-1").kubeconfig(kubeconfig).start().await?;
+    let told = async || candidate.get("/readyz").await.is_ok_and(|a| a.code == 503 && a.body.contains("may not"));
+    candidate.until("it says what it may not do", told).await?;
+    assert_eq!(candidate.get("/healthz").await?.code, 200);
+    assert!(candidate.log().contains("kind: RoleBinding"), "{}", candidate.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_that_cant_be_used_are_named() -> Result<()> {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = format!("--address={}", taken.local_addr()?);
+    for (argument, told) in [
+        (address.as_str(), "set --address"),
+        ("--on-gain=echo 'open", "a quote is not closed"),
+        ("--on-loss=", "it names no program"),
+        ("--hook-timeout=soon", "write it as in 15s"),
+        ("--address=localhost", "--address"),
+    ] {
+        let elector = Command::new(env!("CARGO_BIN_EXE_elector"))
+            .args(["serve", "--lease=billing", "--namespace=nowhere", argument])
+            .env("KUBECONFIG", "/nowhere/kubeconfig")
+            .output()?;
+        let message = String::from_utf8_lossy(&elector.stderr);
+        assert!(!elector.status.success() && message.contains(told), "{argument}: {message}");
+    }
+    Ok(())
+}
