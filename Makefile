@@ -27,7 +27,7 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 	$(CARGO) run -q -p leadergroup-e2e --bin demo
 
 .PHONY: test
-test: test-format test-lint test-generated test-unit test-harness test-e2e ## Everything below, in order
+test: test-format test-lint test-generated test-unit test-harness test-faults test-e2e ## Everything below, in order
 	@echo "make test: every layer passed"
 
 .PHONY: test-format
@@ -50,6 +50,13 @@ test-unit: ## Evidence tables, injected orders of events, random histories
 test-harness: ## The test cluster's own tests
 	$(CARGO) test -p leadergroup-cluster
 
+# FAULT_SCHEDULES says how many, FAULT_SEED plays one again.
+.PHONY: test-faults
+test-faults: ## Our elector under random faults of network, processes, API server and etcd: never two leaders
+	@$(with_cluster)
+	$(CARGO) test -p leadergroup-faults --lib --bins --test broken
+	$(CARGO) test -p leadergroup-faults --test schedules
+
 .PHONY: test-e2e
 test-e2e: ## The API server's validation, and every row of the evidence table on a real kubelet
 	@$(with_cluster)
@@ -61,10 +68,20 @@ test-e2e: ## The API server's validation, and every row of the evidence table on
 		$(CARGO) test -p leadergroup-e2e --test "$$serial" -- --test-threads=1
 	done
 
+# BENCH chooses parts: operator, elector (or one of its parts, such as elector-takeover), faults, histories.
+BENCH ?= histories operator elector faults
 .PHONY: bench
-bench: ## The figures, with and without the operator side by side
+bench: ## The figures: of the operator, of our elector beside others, and under faults (BENCH="elector" for a part)
 	@$(with_cluster)
-	$(CARGO) run -q -p leadergroup-bench
+	parts=
+	for part in $(BENCH); do
+		case "$$part" in
+		histories) ELECTION_HISTORIES=1000000 $(CARGO) test --release -p leadergroup-election --test simulation -- --nocapture ;;
+		faults) FAULT_SCHEDULES=100 $(CARGO) test -p leadergroup-faults --test schedules ;;
+		*) parts="$$parts $$part" ;;
+		esac
+	done
+	if [ -n "$$parts" ]; then $(CARGO) run -q -p leadergroup-bench --$$parts; fi
 
 .PHONY: binary
 binary: ## Build the operator as one static binary, for crates/operator/Dockerfile

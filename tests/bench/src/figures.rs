@@ -16,6 +16,12 @@ impl Samples {
         self.0.sort_by(f64::total_cmp);
     }
 
+    /// Adds those of another set.
+    pub fn extend(&mut self, others: &Self) {
+        self.0.extend(&others.0);
+        self.0.sort_by(f64::total_cmp);
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.0.len()

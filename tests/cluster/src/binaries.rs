@@ -56,6 +56,12 @@ const NODE_PROGRAMS: [&str; 6] = ["kubelet", "kube-proxy", "containerd", "contai
 
 const CANDIDATE: Module = Module { folder: "tests/candidates/client-go", programs: &[("candidate-client-go", ".")] };
 
+/// Not one of the cluster's own programs: what stands between it and a test.
+const TOXIPROXY: Module = Module {
+    folder: "tests/cluster/binaries/toxiproxy",
+    programs: &[("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server")],
+};
+
 /// Where each program is.
 #[derive(Debug, Clone)]
 pub(crate) struct Binaries {
@@ -96,11 +102,21 @@ impl Binaries {
 
 /// Builds the candidate written with client-go, and returns its path.
 pub(crate) fn candidate() -> Result<PathBuf> {
+    alone(CANDIDATE)
+}
+
+/// Builds the proxy that spoils connections, and returns its path.
+pub(crate) fn toxiproxy() -> Result<PathBuf> {
+    alone(TOXIPROXY)
+}
+
+/// Builds the program of a module that has one, and returns its path.
+fn alone(module: Module) -> Result<PathBuf> {
     let checkout = workspace_root()?;
-    let modules = &[CANDIDATE];
+    let program = module.programs[0].0;
+    let modules = &[module];
     let go = Go::find(&checkout, modules)?;
     let folder = cache()?.join(go.key(&checkout, modules)?);
-    let program = CANDIDATE.programs[0].0;
     go.build_all(&checkout, modules, &[program], &folder)?;
     Ok(folder.join(program))
 }

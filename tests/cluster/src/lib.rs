@@ -66,6 +66,17 @@ pub fn binaries() -> anyhow::Result<PathBuf> {
     Ok(binaries::Binaries::obtain(true)?.folder().to_path_buf())
 }
 
+/// Builds the candidate written with client-go unless it is in the cache, and returns its path.
+pub fn client_go_candidate() -> anyhow::Result<PathBuf> {
+    binaries::candidate()
+}
+
+/// Builds toxiproxy, which stands between a program and a server and spoils the connection, unless it is in the cache,
+/// and returns its path.
+pub fn toxiproxy() -> anyhow::Result<PathBuf> {
+    binaries::toxiproxy()
+}
+
 /// Tells the person who waits what goes on.
 fn progress(line: &str) {
     eprintln!("cluster: {line}");
