@@ -1,8 +1,12 @@
 //! The loop that joins the engine to the API server: four watches in, requests out.
+//!
+//! An operator campaigns once its watches have listed what there is, so that one that can't see never leads. Standing by
+//! it keeps the watches, for a takeover takes no longer than a decision.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll};
 use futures::{FutureExt, Stream, StreamExt};
 use kube::core::DeserializeGuard;
@@ -10,13 +14,15 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
 use leadergroup_api::LeaderGroup;
+use leadergroup_elector::StartError;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
+use crate::candidacy::{Campaign, Candidacy, News};
 use crate::engine::{Engine, Job, Outcome, Work};
-use crate::index::{Change, Key};
+use crate::index::Change;
 use crate::telemetry::Health;
 use crate::time::Clock;
 use crate::wire::{LeaseWire, NodeWire, PodWire};
@@ -30,47 +36,104 @@ const REPORTS: usize = 16;
 /// The loop shows that it turns at least this often.
 const TICK: Duration = Duration::from_secs(5);
 
-/// Runs until cancelled; then waits for the requests under way.
-pub async fn run(client: Client, clock: Clock, health: Arc<Health>, stop: CancellationToken) {
+/// Runs until cancelled; then waits for the requests under way, and gives leadership up.
+///
+/// # Errors
+/// Fails if it can't campaign.
+pub async fn run(
+    client: Client,
+    clock: Clock,
+    health: Arc<Health>,
+    candidacy: Candidacy,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
     let mut engine = Engine::default();
-    let applier = Applier::new(client.clone(), clock);
     let mut changes = watches(&client);
     let mut under_way = FuturesUnordered::new();
     let (actions, reports) = (Arc::new(Semaphore::new(ACTIONS)), Arc::new(Semaphore::new(REPORTS)));
+    let mut candidacy = Some(candidacy);
+    let mut campaign: Option<(Campaign, Applier)> = None;
+    // Cancelled with each term: work that has not begun then never does.
+    let mut term = CancellationToken::new();
 
     loop {
         health.turned(clock.now().mono);
         let wake = engine.next_wake().map_or_else(|| clock.now().mono + TICK, |at| at.min(clock.now().mono + TICK));
+        let campaigns = campaign.is_some();
+        let news = OptionFuture::from(campaign.as_mut().map(|(campaign, _)| campaign.news()));
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
+            // Before all else: what was decided in a term ends with it.
+            Some(news) = news, if campaigns => {
+                term.cancel();
+                match news {
+                    News::Leads(number) => {
+                        term = CancellationToken::new();
+                        tracing::info!(term = number, groups = engine.group_count(), "leading: every group is decided anew");
+                        engine.lead(number, clock.now());
+                    }
+                    News::StandsBy => {
+                        tracing::info!("standing by");
+                        engine.stand_by();
+                    }
+                    News::Ended => {
+                        tracing::error!("the campaign broke, so this operator can never lead");
+                        engine.stand_by();
+                        health.campaign_ended();
+                    }
+                }
+            }
             // Whatever comes back: a pattern that does not match would leave the others unattended until a watch or a
             // timer turns the loop.
             Some(done) = under_way.next() => {
-                let done: Option<(Key, String, Outcome)> = done;
-                if let Some((key, uid, outcome)) = done {
-                    engine.outcome(&key, &uid, outcome, clock.now());
+                let done: Option<(Work, Outcome)> = done;
+                if let Some((work, outcome)) = done {
+                    engine.outcome(&work, outcome, clock.now());
                 }
             }
             Some(change) = changes.next() => engine.change(change, clock.now()),
             () = tokio::time::sleep_until(clock.instant(wake).into()) => engine.wake(clock.now()),
         }
-        if engine.is_synced() && health.ready() {
+        if engine.is_synced()
+            && health.ready()
+            && let Some(candidacy) = candidacy.take()
+        {
             tracing::info!(groups = engine.group_count(), "watching");
+            let begun = candidacy.begin()?;
+            let applier = Applier::new(client.clone(), clock, begun.leads());
+            campaign = Some((begun, applier));
         }
-        for work in engine.take_work() {
-            let gate = if matches!(work.job, Job::Act(_)) { &actions } else { &reports };
-            under_way.push(perform(applier.clone(), gate.clone(), work).boxed());
+        if let Some((_, applier)) = &campaign {
+            for work in engine.take_work() {
+                let gate = if matches!(work.job, Job::Act(_)) { &actions } else { &reports };
+                under_way.push(perform(applier.clone(), gate.clone(), term.clone(), work).boxed());
+            }
         }
     }
-    tracing::info!(requests = under_way.len(), "stopping once the requests under way are answered");
+    term.cancel();
+    tracing::info!("stopping once the requests under way are answered");
     while under_way.next().await.is_some() {}
+    if let Some((campaign, _)) = campaign {
+        campaign.resign().await;
+    }
+    Ok(())
 }
 
-async fn perform(applier: Applier, gate: Arc<Semaphore>, work: Work) -> Option<(Key, String, Outcome)> {
-    let _permit = gate.acquire().await.ok()?;
+/// Does one piece of work, unless its term ends before it can begin. What has begun is waited for.
+async fn perform(
+    applier: Applier,
+    gate: Arc<Semaphore>,
+    term: CancellationToken,
+    work: Work,
+) -> Option<(Work, Outcome)> {
+    let _permit = tokio::select! {
+        biased;
+        () = term.cancelled() => return None,
+        permit = gate.acquire() => permit.ok()?,
+    };
     let outcome = applier.perform(&work).await?;
-    Some((work.group, work.uid, outcome))
+    Some((work, outcome))
 }
 
 /// The four watches as one stream. Pods and Leases wait for groups and nodes to be listed: a pod is filed under the

@@ -1,7 +1,11 @@
 //! Index, memories and timers, kept together: changes and outcomes go in, work comes out.
 //!
-//! Synchronous and without I/O, so that a test can play any order of events against it. One group has at most one
-//! action and one status write under way, and reports wait for the action: a standby waits for the clear, which would
+//! Synchronous and without I/O, so that a test can play any order of events against it. It decides only while this
+//! operator leads: one that stands by keeps the index, and so what it has seen of Leases, pods and nodes, and nothing
+//! else. What it remembers of a group is recovered from the status when it leads, so nothing stale is left of an earlier
+//! term.
+//!
+//! One group has at most one action and one status write under way, and reports wait for the action: a standby waits for the clear, which would
 //! have to share the API server with them. A renewal touches the index only; no decision is made for it unless the
 //! last one said that renewals matter.
 
@@ -26,9 +30,14 @@ const FAILURES_SHOWN: u32 = 3;
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_mins(1);
 
+/// Tells the terms of this operator, as a leader among operators, from each other.
+pub type Term = u64;
+
 /// Something for the outside world to do.
 #[derive(Clone, Debug)]
 pub struct Work {
+    /// The term it was decided in: it is not to be begun in any other.
+    pub term: Term,
     /// The group it is for.
     pub group: Key,
     /// The group's UID.
@@ -63,6 +72,8 @@ pub enum Job {
 /// Why a request came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
+    /// It was not sent, because this operator does not lead.
+    NotLeading,
     /// The object is not at the version named, or gone.
     Conflict,
     /// The API server refuses; asking again does not help by itself.
@@ -163,10 +174,13 @@ impl Retry {
     }
 }
 
-/// Index, memories and timers.
+/// Index, memories and timers. It stands by until told that it leads.
 #[derive(Debug, Default)]
 pub struct Engine {
     index: Index,
+    leads: bool,
+    /// The present term, or the last.
+    term: Term,
     entries: HashMap<Key, Entry>,
     timers: BTreeSet<(Mono, Key)>,
     waiting: BTreeSet<Key>,
@@ -175,6 +189,23 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// This operator leads: every group is decided anew, from what status, Lease and pods show.
+    pub fn lead(&mut self, term: Term, now: Now) {
+        self.stand_by();
+        (self.leads, self.term) = (true, term);
+        self.waiting.extend(self.index.group_keys().cloned());
+        self.settle(now);
+    }
+
+    /// This operator leads no more: what it remembers and what it meant to do is void.
+    pub fn stand_by(&mut self) {
+        self.leads = false;
+        self.entries.clear();
+        self.timers.clear();
+        self.waiting.clear();
+        self.work.clear();
+    }
+
     /// Takes in one watch event.
     pub fn change(&mut self, change: Change, now: Now) {
         let (watch, synced) = match &change {
@@ -227,9 +258,13 @@ impl Engine {
         self.settle(now);
     }
 
-    /// Takes in what became of a job.
-    pub fn outcome(&mut self, key: &Key, uid: &str, outcome: Outcome, now: Now) {
-        let Some(entry) = self.entries.get_mut(key).filter(|e| e.uid == uid) else { return };
+    /// Takes in what became of a job. Of one from an earlier term the watches tell as well.
+    pub fn outcome(&mut self, work: &Work, outcome: Outcome, now: Now) {
+        let key = &work.group;
+        if !self.leads || self.term != work.term {
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(key).filter(|e| e.uid == work.uid) else { return };
         match outcome {
             Outcome::Status { result } => {
                 let sent = entry.writing.take();
@@ -237,6 +272,7 @@ impl Engine {
                     Ok(Some((version, stored))) => {
                         entry.written = sent.map(|sent| (*sent, stored.clone()));
                         entry.write_retry = None;
+                        entry.memory.note_status_taken();
                         self.index.note_status(key, version, stored);
                     }
                     Ok(None) => entry.write_retry = None,
@@ -340,7 +376,7 @@ impl Engine {
                 );
             }
             Err(failure) => {
-                if let Failure::Denied(_) = failure {
+                if matches!(failure, Failure::Denied(_) | Failure::NotLeading) {
                     self.failed(key, "clear the Lease", failure, now);
                 } else {
                     tracing::info!(group = %key, holder = clear.holder, ?failure, "clear not done, reading the Lease again");
@@ -348,7 +384,7 @@ impl Engine {
                     entry.acting = true;
                     let job = Job::Act(Action::ReadLease { lease: clear.lease.clone() });
                     entry.tried = Some((clear, failure));
-                    self.work.push(Work { group: key.clone(), uid, job });
+                    self.work.push(Work { term: self.term, group: key.clone(), uid, job });
                 }
             }
         }
@@ -359,6 +395,8 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let failures = Retry::after_failure(&mut entry.act_retry, now);
         let message = match failure {
+            // Said once, by the loss itself.
+            Failure::NotLeading => return,
             Failure::Conflict => format!("could not {what}: it changed meanwhile"),
             Failure::Denied(message) | Failure::Unknown(message) => format!("could not {what}: {message}"),
         };
@@ -369,7 +407,11 @@ impl Engine {
     }
 
     fn settle(&mut self, now: Now) {
-        for (key, cause) in self.index.take_touched() {
+        let touched = self.index.take_touched();
+        if !self.leads {
+            return;
+        }
+        for (key, cause) in touched {
             let decided_by_renewals = self.entries.get(&key).is_none_or(|e| e.renewals_matter);
             if cause == Cause::Change || decided_by_renewals {
                 self.waiting.insert(key);
@@ -395,7 +437,8 @@ impl Engine {
             if entry.told_invalid.as_ref() != Some(&message) && Retry::is_due(entry.write_retry.as_ref(), now) {
                 entry.told_invalid = Some(message.clone());
                 tracing::warn!(group = %key, "{message}");
-                self.work.push(Work { group: key.clone(), uid, job: Job::WriteInvalid { version, message } });
+                let job = Job::WriteInvalid { version, message };
+                self.work.push(Work { term: self.term, group: key.clone(), uid, job });
             }
             self.set_wake(key, None, now);
             return;
@@ -422,7 +465,7 @@ impl Engine {
                 if let Some(action) = decision.action.filter(|_| ready && !entry.acting) {
                     entry.acting = true;
                     let job = Job::Act(action);
-                    self.work.push(Work { group: key.clone(), uid: uid.clone(), job });
+                    self.work.push(Work { term: self.term, group: key.clone(), uid: uid.clone(), job });
                 }
                 (decision.status, decision.notices, decision.wake)
             }
@@ -451,9 +494,11 @@ impl Engine {
             return;
         }
         let status = Box::new(desired);
+        entry.memory.note_status_sent(&status);
         entry.writing = Some(status.clone());
         let job = Job::WriteStatus { version: group.version.clone(), status };
-        self.work.push(Work { group: key.clone(), uid: entry.uid.clone(), job });
+        let uid = entry.uid.clone();
+        self.work.push(Work { term: self.term, group: key.clone(), uid, job });
     }
 
     fn tell(&mut self, key: &Key, notice: Notice) {
@@ -470,7 +515,8 @@ impl Engine {
 
     fn publish(&mut self, key: &Key) {
         let Some(entry) = self.entries.get_mut(key).filter(|e| !e.acting) else { return };
-        let work = |notice| Work { group: key.clone(), uid: entry.uid.clone(), job: Job::Tell(notice) };
+        let term = self.term;
+        let work = |notice| Work { term, group: key.clone(), uid: entry.uid.clone(), job: Job::Tell(notice) };
         self.work.extend(entry.held.drain(..).map(work));
     }
 

@@ -5,8 +5,10 @@
 //!
 //! Start at [`judge::evidence`], the evidence table; then [`decide`], what follows from a verdict; then [`engine`], which
 //! keeps index, memories and timers together and is what tests drive; [`controller`] feeds it from the real watches.
+//! Of several operators one leads, by [`candidacy`]; the others watch, and write nothing.
 
 pub mod apply;
+pub mod candidacy;
 pub mod controller;
 pub mod decide;
 pub mod engine;

@@ -1,10 +1,14 @@
 //! The operator's command.
 
+use std::env;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{ArgAction, Parser};
+use leadergroup_elector::{Options, Timing};
+use leadergroup_operator::candidacy::Candidacy;
 use leadergroup_operator::controller;
 use leadergroup_operator::telemetry::{Health, LogFormat, init_logs, serve};
 use leadergroup_operator::time::Clock;
@@ -23,6 +27,67 @@ struct Args {
     /// How log lines look. Levels come from `RUST_LOG`.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+
+    #[command(flatten)]
+    election: Election,
+}
+
+/// Which of several operators leads.
+#[derive(clap::Args)]
+struct Election {
+    /// Whether this operator campaigns against others. Set it to false for one that runs alone.
+    #[arg(long, env = "LEADER_ELECT", action = ArgAction::Set, default_value_t = true)]
+    leader_elect: bool,
+
+    /// The name of the Lease that operators campaign for.
+    #[arg(long, env = "LEASE_NAME", default_value = "leadergroup-operator")]
+    lease_name: String,
+
+    /// The namespace of that Lease: the one operators run in.
+    #[arg(long, env = "POD_NAMESPACE")]
+    lease_namespace: Option<String>,
+
+    /// This operator's identity, different from any other's. By default the pod's name and UID, from `POD_NAME` and
+    /// `POD_UID`.
+    #[arg(long, env = "IDENTITY")]
+    identity: Option<String>,
+
+    /// How long others wait after the last renewal before they take over, in seconds.
+    #[arg(long, env = "LEASE_DURATION_SECONDS", default_value_t = 15)]
+    lease_duration_seconds: u64,
+
+    /// How long this operator leads without a renewal, in seconds.
+    #[arg(long, env = "RENEW_DEADLINE_SECONDS", default_value_t = 10)]
+    renew_deadline_seconds: u64,
+
+    /// How long it is from one renewal to the next, in seconds.
+    #[arg(long, env = "RETRY_PERIOD_SECONDS", default_value_t = 2)]
+    retry_period_seconds: u64,
+}
+
+impl Election {
+    fn candidacy(self, config: &kube::Config) -> anyhow::Result<Candidacy> {
+        if !self.leader_elect {
+            return Ok(Candidacy::Alone);
+        }
+        let alone = "or set LEADER_ELECT=false for an operator that runs alone";
+        let namespace = self.lease_namespace.filter(|namespace| !namespace.is_empty());
+        let namespace = namespace.with_context(|| {
+            format!("no namespace to elect a leader in: set POD_NAMESPACE, as config/operator does, {alone}")
+        })?;
+        let part = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let of_pod = || Some(format!("{}_{}", part("POD_NAME")?, part("POD_UID")?));
+        let identity = self.identity.filter(|identity| !identity.is_empty()).or_else(of_pod);
+        let identity = identity.with_context(|| {
+            format!("no identity to campaign as: set POD_NAME and POD_UID, as config/operator does, {alone}")
+        })?;
+        let [duration, deadline, period] =
+            [self.lease_duration_seconds, self.renew_deadline_seconds, self.retry_period_seconds]
+                .map(Duration::from_secs);
+        let timing = Timing::new(duration, deadline, period).context("the timing of the election can't be used")?;
+        let options = Options::new(namespace, self.lease_name, identity).timing(timing);
+        Ok(Candidacy::ForLease { config: Box::new(config.clone()), options })
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -35,6 +100,7 @@ async fn main() -> anyhow::Result<()> {
         .context("no way to the API server: run in a pod with a ServiceAccount, or set KUBECONFIG")?;
     // Failed requests are judged again before they are sent again.
     config.default_retry = false;
+    let candidacy = args.election.candidacy(&config)?;
     let client = kube::Client::try_from(config).context("the API server's address or credentials can't be used")?;
     let listener = TcpListener::bind(args.health_address)
         .await
@@ -53,7 +119,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let server = tokio::spawn(serve(listener, clock, health.clone(), stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    controller::run(client, clock, health, stop).await;
+    controller::run(client, clock, health, candidacy, stop).await?;
     server.await.context("the health endpoints broke")??;
     Ok(())
 }

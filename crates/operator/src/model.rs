@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use leadergroup_api::TransitionReason;
 
 use crate::time::{Mono, Now};
 use crate::wire::{ContainerStateWire, ContainerStatusWire, LeaseRecord, LeaseWire, NodeWire, PodWire};
@@ -293,6 +294,8 @@ pub struct Before {
     pub ran_out: bool,
     /// Whether its holder had shortened it to a second, which is how some libraries release.
     pub shrunk: bool,
+    /// Whether its last renewal still stands in the Lease. A holder that releases writes the time it did.
+    pub times_kept: bool,
 }
 
 impl Lease {
@@ -333,6 +336,7 @@ impl Lease {
                 // Candidates time a Lease from when they saw it move, up to a second apart from this operator.
                 ran_out: now.mono + Mono::from_secs(1) >= self.moved_at + Mono::from_secs(self.longest.unwrap_or(0)),
                 shrunk: self.record.duration() == Some(1) && self.longest > Some(1),
+                times_kept: record.renew_time.is_some() && record.renew_time == self.record.renew_time,
             });
             self.longest = record.duration();
             self.sane = SaneRenewals { since: now.mono, ..SaneRenewals::default() };
@@ -345,6 +349,14 @@ impl Lease {
         self.read_at = None;
         self.after_gap = after_gap;
         true
+    }
+
+    /// The Lease is free, and looks as an operator leaves it that cleared its holder: the reason for the next transition.
+    pub fn freed_by_another(&self) -> Option<TransitionReason> {
+        let before = self.before.as_ref().filter(|before| before.times_kept)?;
+        let cleared = self.record.holder().is_none() && self.record.duration() == Some(1);
+        let reason = if before.ran_out { TransitionReason::Expired } else { TransitionReason::Cleared };
+        cleared.then_some(reason)
     }
 
     fn note_renewal(&mut self, record: &LeaseRecord, now: Now) {

@@ -21,6 +21,7 @@ const STUCK: Duration = Duration::from_secs(30);
 pub struct Health {
     turned_ms: AtomicU64,
     synced: AtomicBool,
+    campaign_ended: AtomicBool,
 }
 
 impl Health {
@@ -34,12 +35,19 @@ impl Health {
         !self.synced.swap(true, Ordering::Relaxed)
     }
 
+    /// Nothing campaigns for this operator any more.
+    pub fn campaign_ended(&self) {
+        self.campaign_ended.store(true, Ordering::Relaxed);
+    }
+
     fn is_alive(&self, now: Mono) -> bool {
-        now < Duration::from_millis(self.turned_ms.load(Ordering::Relaxed)) + STUCK
+        !self.campaign_ended.load(Ordering::Relaxed)
+            && now < Duration::from_millis(self.turned_ms.load(Ordering::Relaxed)) + STUCK
     }
 }
 
-/// Serves `/healthz` (the loop turns) and `/readyz` (every watch is in sync) until cancelled.
+/// Serves `/healthz` (the loop turns, and campaigns) and `/readyz` (every watch is in sync, so this operator can lead)
+/// until cancelled. Whether it does lead is part of neither: a rollout waits for its standbys to be ready.
 ///
 /// # Errors
 /// Fails if the listener breaks.
@@ -50,14 +58,20 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let alive = health.clone();
-    let router = Router::new()
-        .route("/healthz", get(move || async move { answer(alive.is_alive(clock.now().mono), "the loop is stuck") }))
-        .route(
-            "/readyz",
-            get(
-                move || async move { answer(health.synced.load(Ordering::Relaxed), "the watches are not in sync yet") },
-            ),
-        );
+    let router =
+        Router::new()
+            .route(
+                "/healthz",
+                get(move || async move {
+                    answer(alive.is_alive(clock.now().mono), "the loop is stuck, or campaigns no more\n")
+                }),
+            )
+            .route(
+                "/readyz",
+                get(move || async move {
+                    answer(health.synced.load(Ordering::Relaxed), "the watches are not in sync yet\n")
+                }),
+            );
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
@@ -74,11 +88,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error, at the levels that `RUST_LOG` gives. By default the client library is silent: what
-/// fails is logged once, where it is known what it was for.
+/// Starts logging to standard error, at the levels that `RUST_LOG` gives. By default the libraries below are
+/// quiet: what fails is logged once, where it is known what it was for.
 pub fn init_logs(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off,leadergroup_elector=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

@@ -59,10 +59,11 @@ fn a_step(late: bool) -> impl Strategy<Value = Step> {
         1 => (1_u32..3).prop_map(Step::LoseAnswers),
         1 => (1_u32..3).prop_map(Step::LoseRequests),
         2 => Just(Step::Restart),
+        6 => prop_oneof![Just(0_u64), 0_u64..20_000].prop_map(Step::Failover),
     ]
 }
 
-/// Plays a history; what live leaders were cleared in it, and how many early clears there were.
+/// Plays a history of two operators; what live leaders were cleared in it, and how many early clears there were.
 fn play(history: &History, lie: Lie) -> (Vec<String>, usize) {
     let mut spec = json!({"staleHolder": {"onRestart": if history.keep { "Keep" } else { "Clear" }}});
     if history.with_uid {

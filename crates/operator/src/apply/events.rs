@@ -5,7 +5,6 @@ use kube::core::Resource as _;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use leadergroup_api::{LeaderGroup, MANAGER};
 
-use super::bounded;
 use crate::decide::Notice;
 use crate::engine::Work;
 
@@ -23,7 +22,7 @@ impl Publisher {
         Self { recorder: Recorder::new(client, reporter) }
     }
 
-    pub(super) async fn publish(&self, work: &Work, notice: &Notice) {
+    pub(super) async fn publish(&self, work: &Work, notice: &Notice) -> kube::Result<()> {
         let group = ObjectReference {
             api_version: Some(LeaderGroup::api_version(&()).into_owned()),
             kind: Some(LeaderGroup::kind(&()).into_owned()),
@@ -47,9 +46,7 @@ impl Publisher {
             action: notice.action.clone(),
             secondary,
         };
-        if let Err(failure) = bounded(self.recorder.publish(&event, &group)).await {
-            tracing::debug!(group = %work.group, ?failure, reason = notice.reason, "could not publish an Event");
-        }
+        self.recorder.publish(&event, &group).await
     }
 }
 

@@ -1,5 +1,22 @@
-//! The only place that writes. Every write names the version it was decided on, so a late one is refused by the API
-//! server; what became of it goes back to the engine.
+//! The only place that writes; what became of it goes back to the engine.
+//!
+//! Right before each request is sent, this operator's leadership is checked: in the term in which the work was decided,
+//! by a clock that goes on while the process or the machine sleeps. A request can still come late: the process is stopped
+//! between the check and the sending, or its bytes wait in a socket. Another operator leads by then, and may have decided
+//! otherwise. That is why each write can do no harm however late it is:
+//!
+//! - **Clear** names the UID and the version of the Lease that was judged. If the Lease has moved, by a renewal, by a new
+//!   holder, or by another operator's clear, it is refused. If it has not moved, what allowed the clear is still so: a
+//!   holder proven dead has not written since, and whoever leads must write first; a Lease that had run out, or a risk
+//!   accepted some seconds after the last renewal, is older now. So each version is cleared at most once. A group that was
+//!   edited or deleted meanwhile does not stop it, just as when the edit comes right after a clear in time.
+//! - **Creating a Lease** is refused where one exists. Where none does, it makes a free one, which any candidate may take;
+//!   at worst one stays for a group that does not ask for it any more.
+//! - **Status** names the UID and the version of the group, so it is refused once anybody has changed the group. If nobody
+//!   has, it is what the former leader knew: it counts no less than the status it replaces, and the operator that leads
+//!   sees it come, takes over what was counted, and corrects the rest. The same goes for the status of an object that
+//!   can't be read.
+//! - **Events** have no precondition. A late one tells of what was decided then; nothing is decided by it.
 
 mod events;
 
@@ -11,6 +28,7 @@ use kube::{Api, Client};
 use leadergroup_api::{LeaderGroup, LeaderGroupSpec, LeaderGroupStatus, MANAGER, ReleaseForm};
 use serde_json::json;
 
+use crate::candidacy::Leads;
 use crate::decide::{Action, Clear, status};
 use crate::engine::{Failure, Job, Outcome, Work};
 use crate::index::Key;
@@ -26,13 +44,14 @@ pub struct Applier {
     client: Client,
     clock: Clock,
     events: events::Publisher,
+    leads: Leads,
 }
 
 impl Applier {
-    /// An applier that writes as this client.
-    pub fn new(client: Client, clock: Clock) -> Self {
+    /// An applier that writes as this client, while this operator leads.
+    pub fn new(client: Client, clock: Clock, leads: Leads) -> Self {
         let events = events::Publisher::new(client.clone());
-        Self { client, clock, events }
+        Self { client, clock, events, leads }
     }
 
     /// Does one piece of work; none comes back for work that is not answered.
@@ -40,23 +59,24 @@ impl Applier {
         let requested_at = self.clock.now().mono;
         Some(match &work.job {
             Job::Act(Action::ReadLease { lease }) => {
-                Outcome::Lease { requested_at, result: bounded(self.leases(lease).get_opt(&lease.name)).await }
+                let result = self.send(work, self.leases(lease).get_opt(&lease.name)).await;
+                Outcome::Lease { requested_at, result }
             }
             Job::Act(Action::CreateLease { lease, duration }) => {
-                Outcome::Lease { requested_at, result: self.create(lease, *duration).await.map(Some) }
+                Outcome::Lease { requested_at, result: self.create(work, lease, *duration).await.map(Some) }
             }
             Job::Act(Action::ReadPods { namespace, selector, name }) => {
                 let pods = Api::<PodWire>::namespaced(self.client.clone(), namespace);
                 let result = if let Some(name) = name {
-                    bounded(pods.get_opt(name)).await.map(Vec::from_iter)
+                    self.send(work, pods.get_opt(name)).await.map(Vec::from_iter)
                 } else {
                     let params = ListParams::default().labels(selector);
-                    bounded(pods.list(&params)).await.map(|list| list.items)
+                    self.send(work, pods.list(&params)).await.map(|list| list.items)
                 };
                 Outcome::Pods { requested_at, name: name.clone(), result }
             }
             Job::Act(Action::Clear(clear)) => {
-                Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(clear).await }
+                Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(work, clear).await }
             }
             Job::WriteStatus { version, status } => {
                 Outcome::Status { result: self.write_status(work, version, status).await.map(Some) }
@@ -65,10 +85,25 @@ impl Applier {
                 Outcome::Status { result: self.write_invalid(work, version, message).await.map(|()| None) }
             }
             Job::Tell(notice) => {
-                self.events.publish(work, notice).await;
+                if let Err(failure) = self.send(work, self.events.publish(work, notice)).await {
+                    tracing::debug!(group = %work.group, ?failure, reason = notice.reason, "could not publish an Event");
+                }
                 return None;
             }
         })
+    }
+
+    /// Sends a request if this operator leads, under a deadline, with its failure sorted by what can be done about it.
+    async fn send<T>(&self, work: &Work, request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+        // A future does nothing before it is polled, which is right after the check.
+        if !(self.leads)(work.term) {
+            return Err(Failure::NotLeading);
+        }
+        match tokio::time::timeout(DEADLINE, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(failure(&error)),
+            Err(_) => Err(Failure::Unknown(format!("no answer from the API server within {} s", DEADLINE.as_secs()))),
+        }
     }
 
     fn leases(&self, lease: &Key) -> Api<LeaseWire> {
@@ -76,7 +111,7 @@ impl Applier {
     }
 
     /// A free Lease, with the times and transitions set: some libraries break on null ones.
-    async fn create(&self, lease: &Key, duration: u64) -> Result<LeaseWire, Failure> {
+    async fn create(&self, work: &Work, lease: &Key, duration: u64) -> Result<LeaseWire, Failure> {
         use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
         let now = Some(MicroTime(
             jiff::Timestamp::from_microsecond(jiff::Timestamp::now().as_microsecond()).unwrap_or_default(),
@@ -93,16 +128,16 @@ impl Applier {
         };
         let leases = Api::<Lease>::namespaced(self.client.clone(), &lease.namespace);
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        match bounded(leases.create(&params, &object)).await {
+        match self.send(work, leases.create(&params, &object)).await {
             // Either way it exists now.
-            Ok(_) | Err(Failure::Conflict) => bounded(self.leases(lease).get(&lease.name)).await,
+            Ok(_) | Err(Failure::Conflict) => self.send(work, self.leases(lease).get(&lease.name)).await,
             Err(failure) => Err(failure),
         }
     }
 
     /// Changes exactly the judged version, by a patch that names it: the API server refuses it for any other, and
     /// fields this operator does not know stay as they are.
-    async fn clear(&self, clear: &Clear) -> Result<Option<LeaseWire>, Failure> {
+    async fn clear(&self, work: &Work, clear: &Clear) -> Result<Option<LeaseWire>, Failure> {
         let leases = self.leases(&clear.lease);
         let holder = match clear.form {
             ReleaseForm::Empty => json!(""),
@@ -111,7 +146,7 @@ impl Applier {
                 let preconditions =
                     Preconditions { uid: Some(clear.uid.clone()), resource_version: Some(clear.version.clone()) };
                 let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-                return bounded(leases.delete(&clear.lease.name, &params)).await.map(|_| None);
+                return self.send(work, leases.delete(&clear.lease.name, &params)).await.map(|_| None);
             }
         };
         let patch = json!({
@@ -119,7 +154,7 @@ impl Applier {
             "spec": {"holderIdentity": holder, "leaseDurationSeconds": 1},
         });
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        bounded(leases.patch(&clear.lease.name, &params, &Patch::Merge(&patch))).await.map(Some)
+        self.send(work, leases.patch(&clear.lease.name, &params, &Patch::Merge(&patch))).await.map(Some)
     }
 
     async fn write_status(
@@ -135,7 +170,7 @@ impl Applier {
         group.metadata.uid = Some(work.uid.clone());
         group.status = Some(status.clone());
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let stored = bounded(groups.replace_status(&work.group.name, &params, &group)).await?;
+        let stored = self.send(work, groups.replace_status(&work.group.name, &params, &group)).await?;
         Ok((stored.metadata.resource_version.unwrap_or_default(), stored.status.unwrap_or_default()))
     }
 
@@ -149,16 +184,7 @@ impl Applier {
             "status": {"leader": null, "conditions": stalled.conditions},
         });
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        bounded(groups.patch_status(&work.group.name, &params, &Patch::Merge(&patch))).await.map(|_| ())
-    }
-}
-
-/// A request under its own deadline, with its failure sorted by what can be done about it.
-async fn bounded<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-    match tokio::time::timeout(DEADLINE, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(failure(&error)),
-        Err(_) => Err(Failure::Unknown(format!("no answer from the API server within {} s", DEADLINE.as_secs()))),
+        self.send(work, groups.patch_status(&work.group.name, &params, &Patch::Merge(&patch))).await.map(|_| ())
     }
 }
 

@@ -1,10 +1,13 @@
 //! What the operator remembers of a group between decisions, and what of it a restart recovers from the status.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
 
 use super::action::{Clear, Ground};
 use super::status::HOLDER_SUSPECT;
+use super::takeover::as_known;
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
 use crate::model::Pod;
@@ -15,6 +18,8 @@ use crate::time::{Mono, Now};
 pub struct Memory {
     /// The status last decided; none before the first decision.
     pub status: Option<LeaderGroupStatus>,
+    /// How this operator's decisions began.
+    pub beginning: Beginning,
     /// The verdict on the present holder, and since when it stands.
     pub verdict: Option<Standing>,
     /// How the last term ended, once it has.
@@ -34,6 +39,19 @@ pub struct Memory {
     pub would_clear_at: Option<Mono>,
     /// Why the last write failed, until one succeeds.
     pub error: Option<String>,
+}
+
+/// How an operator's decisions about a group began, while others may have led before it.
+#[derive(Clone, Debug, Default)]
+pub struct Beginning {
+    /// The status that the first decision built on.
+    built_on: Option<Arc<LeaderGroupStatus>>,
+    /// The status sent last, while it is not known whether the API server has taken one.
+    sent: Option<Box<LeaderGroupStatus>>,
+    /// The API server has taken a status from this operator, so it takes none from those that led before.
+    is_accepted: bool,
+    /// What came after the status that the first decision builds on was seen, by an operator that stood by.
+    pub(super) caught_up: bool,
 }
 
 /// A verdict on a holder.
@@ -78,13 +96,25 @@ pub struct ReadPods {
 }
 
 impl Memory {
-    /// The status to build on: the one last decided, unless the API server's has counted further.
+    /// The status to build on: the one last decided, unless the API server's has counted further, or is one that an
+    /// operator that led before was still writing.
     pub(super) fn base(&mut self, group: &Group) -> LeaderGroupStatus {
         let stored = group.status.as_deref();
-        if let Some(mine) = &self.status
-            && stored.is_none_or(|s| s.transitions <= mine.transitions)
-        {
-            return mine.clone();
+        if stored.is_some() && stored == self.beginning.sent.as_deref() {
+            self.note_status_taken();
+        }
+        if let Some(mine) = &self.status {
+            let is_anothers =
+                !self.beginning.is_accepted && stored != self.beginning.built_on.as_deref() && stored != Some(mine);
+            if !is_anothers && stored.is_none_or(|s| s.transitions <= mine.transitions) {
+                return mine.clone();
+            }
+            if is_anothers {
+                self.status = None;
+            }
+        }
+        if self.is_first() {
+            (self.beginning.built_on, self.beginning.caught_up) = (group.status.clone(), false);
         }
         let base = stored.cloned().unwrap_or_default();
         let contradicted = |c: &Condition| c.type_ == HOLDER_SUSPECT && c.reason == Verdict::Contradiction.as_str();
@@ -94,9 +124,26 @@ impl Memory {
         base
     }
 
-    /// Whether no decision was made before: what happened until now, the operator has not seen.
+    /// A status is on its way to the API server.
+    pub fn note_status_sent(&mut self, status: &LeaderGroupStatus) {
+        if !self.beginning.is_accepted {
+            self.beginning.sent = Some(Box::new(status.clone()));
+        }
+    }
+
+    /// The API server has taken a status from this operator.
+    pub fn note_status_taken(&mut self) {
+        self.beginning = Beginning { is_accepted: true, ..Beginning::default() };
+    }
+
+    /// Whether no decision was made before.
     pub(super) fn is_first(&self) -> bool {
         self.status.is_none()
+    }
+
+    /// Whether what happened until now is not known: this operator has neither decided before nor stood by.
+    pub(super) fn is_blind(&self) -> bool {
+        self.is_first() && !self.beginning.caught_up
     }
 
     /// Compares the pod that the status names as the holder's with those that exist or are remembered. It may be neither:
@@ -148,18 +195,19 @@ impl Memory {
                 self.would_clear_at = None;
             }
         } else if holder.is_empty() && base.holder.as_ref().is_some_and(|h| !h.identity.is_empty()) {
-            self.note_freed(snapshot, now);
+            self.note_freed(snapshot, base, now);
         }
     }
 
     /// The Lease has no holder any more.
-    fn note_freed(&mut self, snapshot: &Snapshot<'_>, now: Now) {
-        let reason = if self.is_first() {
-            TransitionReason::Unobserved
-        } else if snapshot.lease.is_none() {
-            TransitionReason::LeaseDeleted
-        } else {
-            TransitionReason::Released
+    fn note_freed(&mut self, snapshot: &Snapshot<'_>, base: &LeaderGroupStatus, now: Now) {
+        let reason = match snapshot.lease {
+            _ if self.is_blind() => TransitionReason::Unobserved,
+            None => TransitionReason::LeaseDeleted,
+            // An operator that led before may have cleared it, and this one too, if it has yet to hear of it.
+            Some(lease) => {
+                lease.freed_by_another().map_or(TransitionReason::Released, |reason| as_known(reason, base, snapshot))
+            }
         };
         let end = self.end.get_or_insert(End { at: now.mono, reason });
         // What the operator did itself, it knows.

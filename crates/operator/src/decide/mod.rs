@@ -1,13 +1,16 @@
 //! What follows from a judgement: pure functions of a snapshot, this group's memory and a moment.
 //!
-//! [`clear`] decides which [`action`] to take about the holder, [`terms`] follows who led when, [`status`] says it all to
-//! the user.
+//! [`clear`] decides which [`action`] to take about the holder, [`terms`] follows who led when, [`takeover`] what of it came
+//! before this operator led, [`status`] says it all to the user.
 
 pub mod action;
 pub mod clear;
 pub mod memory;
 pub mod status;
+pub mod takeover;
 pub mod terms;
+
+use std::borrow::Cow;
 
 use kube::core::SelectorExt as _;
 use leadergroup_api::{LeaderGroupStatus, Verdict};
@@ -60,7 +63,8 @@ pub struct Notice {
 
 /// Decides about one group. `memory` is updated to what the next decision needs.
 pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decision {
-    let base = memory.base(snapshot.group);
+    let stored = memory.base(snapshot.group);
+    let base = takeover::catch_up(&stored, snapshot, memory).map_or(Cow::Borrowed(&stored), Cow::Owned);
     let judgement = judge_group(snapshot, memory, now);
     memory.note_missing_pod(snapshot, &base);
     memory.note(snapshot, &judgement, &base, now);
@@ -70,7 +74,7 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
 
     let terms = terms::follow(&base, snapshot, memory, &judgement, now);
     let status = status::compose(&base, snapshot, memory, &judgement, terms.clone(), now);
-    let notices = status::notices(&base, &status, snapshot, memory, &judgement, now);
+    let notices = status::notices(&stored, &status, snapshot, memory, &judgement, now);
     if terms.began {
         memory.would_clear_at = None;
     }

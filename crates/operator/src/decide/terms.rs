@@ -57,12 +57,12 @@ pub fn follow(
     let reason = if terms.history.is_empty() {
         Some(TransitionReason::First)
     } else if previous == Some(holder) {
-        if retaken_unseen(base, lease) {
+        if retaken_unseen(base, memory, lease) {
             Some(TransitionReason::Unobserved)
         } else {
             replaced(&mut terms, memory, judgement, lease, now)
         }
-    } else if memory.is_first() {
+    } else if memory.is_blind() {
         Some(TransitionReason::Unobserved)
     } else {
         Some(why_new_holder(memory, lease, previous))
@@ -89,10 +89,18 @@ pub fn follow(
 
 /// The same holder, but its Lease passed through other hands while nobody watched: its counter ran ahead and it was
 /// acquired anew.
-fn retaken_unseen(base: &LeaderGroupStatus, lease: &Lease) -> bool {
+fn retaken_unseen(base: &LeaderGroupStatus, memory: &Memory, lease: &Lease) -> bool {
     let acquired = lease.record.acquired().map(jiff::Timestamp::as_microsecond);
     let known = base.leader.as_ref().and_then(|l| l.acquire_time.as_ref()).map(|t| t.0.as_microsecond());
-    lease.after_gap && known.is_some() && known != acquired && ran_ahead(base.lease_transitions, lease) > 0
+    may_hide_terms(memory, lease)
+        && known.is_some()
+        && known != acquired
+        && ran_ahead(base.lease_transitions, lease) > 0
+}
+
+/// Whether there may have been terms before the present record that nobody has told of.
+fn may_hide_terms(memory: &Memory, lease: &Lease) -> bool {
+    lease.after_gap || memory.is_blind()
 }
 
 /// By how much the Lease's counter is ahead of what was last seen.
@@ -146,7 +154,8 @@ fn why_new_holder(memory: &Memory, lease: &Lease, previous: Option<&str>) -> Tra
 fn begin(terms: &mut Terms, memory: &mut Memory, lease: &Lease, holder: &str, reason: TransitionReason, now: Now) {
     let first = reason == TransitionReason::First;
     // One of the Lease's transitions is the one seen now.
-    let unseen = if lease.after_gap && !first { (ran_ahead(terms.lease_transitions, lease) - 1).max(0) } else { 0 };
+    let hidden = if may_hide_terms(memory, lease) { ran_ahead(terms.lease_transitions, lease) - 1 } else { 0 };
+    let unseen = if first { 0 } else { hidden.max(0) };
     if !first {
         terms.transitions = terms.transitions.saturating_add(1).saturating_add(unseen);
     }

@@ -7,6 +7,7 @@
 mod gone;
 mod group;
 mod members;
+mod tenures;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use leadergroup_api::{LeaderGroup, LeaderGroupStatus};
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
 use members::Members;
+use tenures::Tenures;
+pub use tenures::{Ended, Tenure};
 
 use crate::model::{Gone, Lease, Node, Phase, Pod};
 use crate::time::{Mono, Now};
@@ -58,6 +61,8 @@ pub struct Snapshot<'a> {
     pub older: Option<&'a Key>,
     /// Its Lease.
     pub lease: Option<&'a Lease>,
+    /// Who held its Lease one after the other, oldest first, as far as this operator saw without a gap.
+    pub tenures: Vec<&'a Tenure>,
     /// Its candidates.
     pub candidates: Vec<&'a Pod>,
     /// Its deleted candidates, as far as they are remembered.
@@ -101,6 +106,7 @@ pub struct Index {
     pods: HashMap<String, BTreeMap<String, Pod>>,
     nodes: HashMap<String, Node>,
     gone: GonePods,
+    tenures: Tenures,
     members: Members,
     /// The groups of each Lease, oldest first.
     by_lease: HashMap<Key, BTreeSet<Age>>,
@@ -125,12 +131,12 @@ impl Index {
                 Event::Init => self.listing[0].begin(),
                 Event::InitApply(group) => {
                     self.listing[0].saw(key_of_guard(&group));
-                    self.apply_group(group);
+                    self.apply_group(group, now);
                 }
-                Event::Apply(group) => self.apply_group(group),
+                Event::Apply(group) => self.apply_group(group, now),
                 Event::Delete(group) => self.delete_group(&key_of_guard(&group)),
                 Event::InitDone => {
-                    let known = self.groups.keys().chain(self.invalid.keys()).cloned().collect();
+                    let known = self.group_keys().cloned().collect();
                     self.listing[0].end(known).iter().for_each(|key| self.delete_group(key));
                 }
             },
@@ -144,10 +150,10 @@ impl Index {
                     self.apply_lease(lease, true, now);
                 }
                 Event::Apply(lease) => self.apply_lease(lease, false, now),
-                Event::Delete(lease) => self.delete_lease(&Key::of(&lease.metadata)),
+                Event::Delete(lease) => self.delete_lease(&Key::of(&lease.metadata), true, now),
                 Event::InitDone => {
                     let known = self.leases.keys().cloned().collect();
-                    self.listing[1].end(known).iter().for_each(|key| self.delete_lease(key));
+                    self.listing[1].end(known).iter().for_each(|key| self.delete_lease(key, false, now));
                 }
             },
             Change::Pod(event) => match event {
@@ -200,6 +206,11 @@ impl Index {
         self.invalid.get(key)
     }
 
+    /// Every object that is a group, or would be one if it could be read.
+    pub fn group_keys(&self) -> impl Iterator<Item = &Key> {
+        self.groups.keys().chain(self.invalid.keys())
+    }
+
     /// How many groups exist.
     pub fn group_count(&self) -> usize {
         self.groups.len()
@@ -217,7 +228,7 @@ impl Index {
                     lease.read_at = Some(requested_at);
                 }
             }
-            None => self.delete_lease(&key),
+            None => self.delete_lease(&key, false, now),
         }
     }
 
@@ -269,6 +280,7 @@ impl Index {
             plan,
             older: self.by_lease.get(&lease_key).and_then(|all| all.first()).map(|(_, k)| k).filter(|k| *k != key),
             lease,
+            tenures: self.tenures.of(key).collect(),
             candidates,
             gone,
             outsider,
@@ -304,7 +316,7 @@ impl Index {
         Some(Key::new(&group.namespace, &plan.lease_name))
     }
 
-    fn apply_group(&mut self, guard: DeserializeGuard<LeaderGroup>) {
+    fn apply_group(&mut self, guard: DeserializeGuard<LeaderGroup>, now: Now) {
         let group = match guard.0 {
             Ok(group) => Group::from(group),
             Err(invalid) => {
@@ -340,6 +352,13 @@ impl Index {
             self.members.add_group(&key, plan, self.pods.get(&key.namespace).unwrap_or(&empty));
         }
         self.touch_siblings(&group);
+        let lease =
+            group.plan.as_ref().ok().and_then(|plan| self.leases.get(&Key::new(&key.namespace, &plan.lease_name)));
+        if let Some(lease) = lease
+            && self.tenures.of(&key).next().is_none()
+        {
+            self.tenures.note(&key, lease, true, now);
+        }
         self.groups.insert(key, group);
     }
 
@@ -347,6 +366,7 @@ impl Index {
         self.invalid.remove(key);
         self.forget_group(key);
         self.gone.remove_group(key);
+        self.tenures.remove_group(key);
         if let Some(seeking) = self.seeking.get_mut(&key.namespace) {
             seeking.remove(key);
         }
@@ -383,6 +403,7 @@ impl Index {
         let key = Key::of(&wire.metadata);
         let uid = wire.metadata.uid.clone().unwrap_or_default();
         let mut cause = Cause::Change;
+        let mut holder_changed = true;
         match self.leases.get_mut(&key) {
             Some(lease) if lease.uid == uid => {
                 if is_older(wire.metadata.resource_version.as_deref(), &lease.version) {
@@ -397,7 +418,8 @@ impl Index {
                 if !lease.observe(wire, after_gap, now) {
                     return;
                 }
-                if lease.record.holder_identity != holder_before {
+                holder_changed = lease.record.holder_identity != holder_before;
+                if holder_changed {
                     self.purge_gone(&key, now.mono);
                 }
             }
@@ -405,6 +427,11 @@ impl Index {
             _ => {
                 self.deleted_leases.remove(&key);
                 self.leases.insert(key.clone(), Lease::found(wire, now));
+            }
+        }
+        if let Some(lease) = self.leases.get(&key).filter(|_| holder_changed || after_gap) {
+            for (_, group) in self.by_lease.get(&key).into_iter().flatten() {
+                self.tenures.note(group, lease, after_gap, now);
             }
         }
         self.touch_lease_groups(&key, cause);
@@ -415,10 +442,14 @@ impl Index {
         self.touched.extend(groups.map(|(_, key)| (key.clone(), cause)));
     }
 
-    fn delete_lease(&mut self, key: &Key) {
+    /// `seen` says that its last known version was its last.
+    fn delete_lease(&mut self, key: &Key, seen: bool, now: Now) {
         if let Some(lease) = self.leases.remove(key) {
             if self.by_lease.contains_key(key) {
                 self.deleted_leases.insert(key.clone(), lease.uid);
+            }
+            for (_, group) in self.by_lease.get(key).into_iter().flatten() {
+                self.tenures.note_deleted(group, seen, now.mono);
             }
             self.touch_lease_groups(key, Cause::Change);
         }

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 use leadergroup_operator::decide::{Action, Notice};
-use leadergroup_operator::engine::{Engine, Failure, Job, Outcome};
+use leadergroup_operator::engine::{Engine, Failure, Job, Outcome, Term, Work};
 use serde_json::{Value, json};
 
 use super::api::{Api, Kind, Told, change};
@@ -30,7 +30,15 @@ pub enum Fate {
 
 pub struct Cluster {
     pub api: Api,
+    /// The operator that leads.
     pub engine: Engine,
+    /// The operator that stands by, and sees all that the other sees.
+    pub standby: Engine,
+    pub term: Term,
+    /// Whether what the leading operator wants done is kept in `late` instead: it is stopped, or cut off.
+    pub is_stopped: bool,
+    /// What an operator wanted done before another took over.
+    pub late: Vec<Work>,
     /// In milliseconds, on every sane clock.
     pub now: u64,
     pub fate: Fate,
@@ -60,6 +68,10 @@ impl Cluster {
         let mut cluster = Self {
             api,
             engine: Engine::default(),
+            standby: Engine::default(),
+            term: 0,
+            is_stopped: false,
+            late: Vec::new(),
             now: 0,
             fate: Fate::Answered,
             notices: Vec::new(),
@@ -69,28 +81,77 @@ impl Cluster {
             before_clear: None,
             after_clear: None,
         };
+        for kind in Kind::ALL {
+            for event in cluster.list(kind) {
+                cluster.standby.change(change(kind, &event), now_at(ms(0)));
+            }
+        }
         cluster.restart();
         cluster
+    }
+
+    /// The operator that stood by leads, and the other stands by.
+    pub fn take_over(&mut self) {
+        std::mem::swap(&mut self.engine, &mut self.standby);
+        self.standby.stand_by();
+        self.is_stopped = false;
+        self.lead();
+        self.settle();
+    }
+
+    fn lead(&mut self) {
+        self.term += 1;
+        self.engine.lead(self.term, now_at(ms(self.now)));
+    }
+
+    /// What was kept of an operator's work arrives at the API server now, and its answers at that operator, which stands
+    /// by. Says for each whether it was done.
+    pub fn deliver_late(&mut self) -> Vec<(String, bool)> {
+        let late = std::mem::take(&mut self.late);
+        let delivered = late.into_iter().map(|work| {
+            let outcome = self.api.perform(&work, ms(self.now));
+            let done = match &outcome {
+                Some(Outcome::Cleared { result, .. }) => result.is_ok(),
+                Some(Outcome::Status { result }) => result.is_ok(),
+                _ => true,
+            };
+            if let Some(outcome) = outcome {
+                self.standby.outcome(&work, outcome, now_at(ms(self.now)));
+            }
+            (name(&work), done)
+        });
+        let delivered = delivered.collect();
+        self.settle();
+        delivered
     }
 
     /// Another operator takes over: it knows nothing but what the API server has.
     pub fn restart(&mut self) {
         self.engine = Engine::default();
+        self.lead();
         for kind in Kind::ALL {
             self.relist(kind);
         }
         self.settle();
     }
 
-    /// The watch was interrupted, and lists everything again.
+    /// The leading operator's watch was interrupted, and lists everything again.
     pub fn relist(&mut self, kind: Kind) {
         self.told.extend(self.api.take_log());
-        self.told.retain(|(k, _)| *k != kind);
-        self.feed(kind, &Event::Init);
-        for object in self.api.list(kind) {
-            self.feed(kind, &Event::InitApply(object));
+        let (missed, told): (VecDeque<_>, _) =
+            std::mem::take(&mut self.told).into_iter().partition(|(k, _)| *k == kind);
+        self.told = told;
+        for (kind, told) in Vec::from(missed) {
+            self.standby.change(change(kind, &event_of(told)), now_at(ms(self.now)));
         }
-        self.feed(kind, &Event::InitDone);
+        for event in self.list(kind) {
+            self.engine.change(change(kind, &event), now_at(ms(self.now)));
+        }
+    }
+
+    pub fn list(&self, kind: Kind) -> Vec<Event<Value>> {
+        let objects = self.api.list(kind).into_iter().map(Event::InitApply);
+        [Event::Init].into_iter().chain(objects).chain([Event::InitDone]).collect()
     }
 
     /// The watch falls silent, though it looks open.
@@ -107,6 +168,7 @@ impl Cluster {
 
     fn feed(&mut self, kind: Kind, event: &Event<Value>) {
         self.engine.change(change(kind, event), now_at(ms(self.now)));
+        self.standby.change(change(kind, event), now_at(ms(self.now)));
     }
 
     /// Lets everything happen that takes no time.
@@ -115,13 +177,13 @@ impl Cluster {
             self.told.extend(self.api.take_log());
             let next = self.told.iter().position(|(kind, _)| !self.held.contains(kind));
             if let Some((kind, told)) = next.and_then(|at| self.told.remove(at)) {
-                let event = match told {
-                    Told::Applied(object) => Event::Apply(object),
-                    Told::Deleted(object) => Event::Delete(object),
-                };
-                self.feed(kind, &event);
+                self.feed(kind, &event_of(told));
             }
-            let work = self.engine.take_work();
+            assert!(self.standby.take_work().is_empty() && self.standby.next_wake().is_none(), "it only stands by");
+            let mut work = self.engine.take_work();
+            if self.is_stopped {
+                self.late.append(&mut work);
+            }
             if next.is_none() && work.is_empty() {
                 return;
             }
@@ -129,26 +191,20 @@ impl Cluster {
                 let (name, outcome) = self.perform(&work);
                 self.jobs.push(name);
                 if let Some(outcome) = outcome {
-                    self.engine.outcome(&work.group, &work.uid, outcome, now_at(ms(self.now)));
+                    self.engine.outcome(&work, outcome, now_at(ms(self.now)));
                 }
             }
         }
         panic!("no rest after {ROUNDS} rounds: {:?}", &self.jobs[self.jobs.len() - 20..]);
     }
 
-    fn perform(&mut self, work: &leadergroup_operator::engine::Work) -> (String, Option<Outcome>) {
+    fn perform(&mut self, work: &Work) -> (String, Option<Outcome>) {
         let requested_at = ms(self.now);
         let Job::Act(Action::Clear(clear)) = &work.job else {
-            let name = match &work.job {
-                Job::Act(action) => format!("{action:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
-                Job::WriteStatus { .. } => "WriteStatus".to_owned(),
-                Job::WriteInvalid { .. } => "WriteInvalid".to_owned(),
-                Job::Tell(notice) => {
-                    self.notices.push(notice.clone());
-                    format!("Tell {}", notice.reason)
-                }
-            };
-            return (name, self.api.perform(work, requested_at));
+            if let Job::Tell(notice) = &work.job {
+                self.notices.push(notice.clone());
+            }
+            return (name(work), self.api.perform(work, requested_at));
         };
         if let Some(happens) = self.before_clear.take() {
             happens(&mut self.api);
@@ -279,6 +335,22 @@ impl Cluster {
     /// How often the operator did that.
     pub fn count(&self, job: &str) -> usize {
         self.jobs.iter().filter(|j| *j == job).count()
+    }
+}
+
+fn name(work: &Work) -> String {
+    match &work.job {
+        Job::Act(action) => format!("{action:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+        Job::WriteStatus { .. } => "WriteStatus".to_owned(),
+        Job::WriteInvalid { .. } => "WriteInvalid".to_owned(),
+        Job::Tell(notice) => format!("Tell {}", notice.reason),
+    }
+}
+
+fn event_of(told: Told) -> Event<Value> {
+    match told {
+        Told::Applied(object) => Event::Apply(object),
+        Told::Deleted(object) => Event::Delete(object),
     }
 }
 

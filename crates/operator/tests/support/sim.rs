@@ -1,10 +1,11 @@
-//! The engine in the simulated cluster: every watch has its own delay, every request takes time and may get lost.
+//! Two operators in the simulated cluster, one of which leads: every watch has its own delay, every request takes time
+//! and may get lost.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use kube::runtime::watcher::Event;
 use leadergroup_operator::decide::{Action, Clear};
-use leadergroup_operator::engine::{Engine, Failure, Job, Outcome, Work};
+use leadergroup_operator::engine::{Engine, Failure, Job, Outcome, Term, Work};
 use serde_json::{Value, json};
 
 use super::api::{Kind, Told, change};
@@ -35,7 +36,10 @@ pub enum Step {
     Relist(Kind),
     LoseAnswers(u32),
     LoseRequests(u32),
+    /// The leading operator is another process: it knows nothing.
     Restart,
+    /// The other operator leads from now on. What the first one has sent arrives so much later.
+    Failover(u64),
 }
 
 /// A way in which what the engine is shown, or how it is answered, differs from the truth. Each equals a judgement that
@@ -57,21 +61,37 @@ struct Stream {
     told: VecDeque<(u64, Event<Value>)>,
 }
 
+/// One operator: its engine, and its own watches.
+struct Replica {
+    engine: Engine,
+    streams: BTreeMap<Kind, Stream>,
+}
+
 struct Request {
     arrives: u64,
     sent: u64,
+    by: usize,
     work: Work,
+}
+
+struct Answer {
+    due: u64,
+    to: usize,
+    work: Work,
+    outcome: Outcome,
 }
 
 pub struct Sim {
     pub world: World,
     lie: Lie,
-    engine: Engine,
-    /// Counts operators: an answer to one that is gone reaches nobody.
-    operator: u32,
-    streams: BTreeMap<Kind, Stream>,
+    replicas: [Replica; 2],
+    /// Which of them leads, and in which term.
+    leading: usize,
+    term: Term,
+    restarts: u32,
+    failovers: u32,
     requests: Vec<Request>,
-    answers: Vec<(u64, u32, Work, Outcome)>,
+    answers: Vec<Answer>,
     lose_answers: u32,
     lose_requests: u32,
     transitions: i64,
@@ -81,13 +101,16 @@ pub struct Sim {
 impl Sim {
     pub fn new(mut world: World, lie: Lie) -> Self {
         world.api.careless = lie == Lie::AnyVersion;
-        let streams = Kind::ALL.into_iter().map(|kind| (kind, Stream { lag: 20, ..Stream::default() })).collect();
+        let streams = || Kind::ALL.into_iter().map(|kind| (kind, Stream { lag: 20, ..Stream::default() })).collect();
+        let replica = || Replica { engine: Engine::default(), streams: streams() };
         let mut sim = Self {
             world,
             lie,
-            streams,
-            engine: Engine::default(),
-            operator: 0,
+            replicas: [replica(), replica()],
+            leading: 0,
+            term: 0,
+            restarts: 0,
+            failovers: 0,
             requests: Vec::new(),
             answers: Vec::new(),
             lose_answers: 0,
@@ -96,9 +119,16 @@ impl Sim {
             jobs: VecDeque::new(),
         };
         for kind in Kind::ALL {
-            sim.relist(kind);
+            sim.relist(0, kind);
+            sim.relist(1, kind);
         }
+        sim.lead();
         sim
+    }
+
+    fn lead(&mut self) {
+        self.term += 1;
+        self.replicas[self.leading].engine.lead(self.term, now_at(ms(self.world.now)));
     }
 
     pub fn run(&mut self, milliseconds: u64) {
@@ -111,47 +141,55 @@ impl Sim {
         self.world.tick();
         let now = self.world.now;
         self.tell();
-        for kind in Kind::ALL {
-            while let Some((_, event)) = self.due(kind, now) {
-                let event = self.shown(kind, event);
-                self.engine.change(change(kind, &event), now_at(ms(now)));
+        for at in 0..self.replicas.len() {
+            for kind in Kind::ALL {
+                while let Some((_, event)) = self.due(at, kind, now) {
+                    let event = self.shown(kind, event);
+                    self.replicas[at].engine.change(change(kind, &event), now_at(ms(now)));
+                }
             }
-        }
-        if self.engine.next_wake().is_some_and(|at| at <= ms(now)) {
-            self.engine.wake(now_at(ms(now)));
+            let engine = &mut self.replicas[at].engine;
+            if engine.next_wake().is_some_and(|at| at <= ms(now)) {
+                engine.wake(now_at(ms(now)));
+            }
         }
         self.carry();
         self.observe_count();
     }
 
-    fn due(&mut self, kind: Kind, now: u64) -> Option<(u64, Event<Value>)> {
-        self.streams.get_mut(&kind).unwrap().told.pop_front_if(|(due, _)| *due <= now)
+    fn due(&mut self, at: usize, kind: Kind, now: u64) -> Option<(u64, Event<Value>)> {
+        self.replicas[at].streams.get_mut(&kind).unwrap().told.pop_front_if(|(due, _)| *due <= now)
     }
 
     fn tell(&mut self) {
         for (kind, told) in self.world.api.take_log() {
-            let event = match told {
-                Told::Applied(object) => Event::Apply(object),
-                Told::Deleted(object) => Event::Delete(object),
-            };
-            self.queue(kind, event);
+            for at in 0..self.replicas.len() {
+                self.queue(
+                    at,
+                    kind,
+                    match &told {
+                        Told::Applied(object) => Event::Apply(object.clone()),
+                        Told::Deleted(object) => Event::Delete(object.clone()),
+                    },
+                );
+            }
         }
     }
 
-    fn queue(&mut self, kind: Kind, event: Event<Value>) {
-        let stream = self.streams.get_mut(&kind).unwrap();
+    fn queue(&mut self, at: usize, kind: Kind, event: Event<Value>) {
+        let stream = self.replicas[at].streams.get_mut(&kind).unwrap();
         let due = (self.world.now + stream.lag).max(stream.told.back().map_or(0, |(due, _)| *due));
         stream.told.push_back((due, event));
     }
 
-    fn relist(&mut self, kind: Kind) {
+    fn relist(&mut self, at: usize, kind: Kind) {
         self.tell();
-        self.streams.get_mut(&kind).unwrap().told.clear();
-        self.queue(kind, Event::Init);
+        self.replicas[at].streams.get_mut(&kind).unwrap().told.clear();
+        self.queue(at, kind, Event::Init);
         for object in self.world.api.list(kind) {
-            self.queue(kind, Event::InitApply(object));
+            self.queue(at, kind, Event::InitApply(object));
         }
-        self.queue(kind, Event::InitDone);
+        self.queue(at, kind, Event::InitDone);
     }
 
     /// The event as the operator gets to see it.
@@ -166,10 +204,12 @@ impl Sim {
     /// Takes requests to the API server and answers back.
     fn carry(&mut self) {
         let now = self.world.now;
-        for work in self.engine.take_work() {
+        let idle = 1 - self.leading;
+        assert!(self.replicas[idle].engine.take_work().is_empty(), "an operator that does not lead does something");
+        for work in self.replicas[self.leading].engine.take_work() {
             self.jobs.push_back(now);
             let arrives = now + self.world.dice.roll(0, 60);
-            self.requests.push(Request { arrives, sent: now, work });
+            self.requests.push(Request { arrives, sent: now, by: self.leading, work });
         }
         while self.jobs.front().is_some_and(|at| at + 1_000 < now) {
             self.jobs.pop_front();
@@ -179,7 +219,7 @@ impl Sim {
         let (arrived, waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.requests).into_iter().partition(|r| r.arrives <= now);
         self.requests = waiting;
-        for Request { sent, work, .. } in arrived {
+        for Request { sent, by, work, .. } in arrived {
             let (lost, unanswered) = match &work.job {
                 Job::Act(Action::Clear(_)) => (take_one(&mut self.lose_requests), take_one(&mut self.lose_answers)),
                 _ => (false, false),
@@ -187,22 +227,21 @@ impl Sim {
             let outcome = if lost { None } else { self.world.api.perform(&work, ms(sent)) };
             let outcome = match (&work.job, outcome) {
                 (Job::Act(Action::Clear(clear)), _) if lost || unanswered => {
-                    self.answers.push((sent + DEADLINE_MS, self.operator, work.clone(), no_answer(clear, sent)));
+                    let outcome = no_answer(clear, sent);
+                    self.answers.push(Answer { due: sent + DEADLINE_MS, to: by, work, outcome });
                     continue;
                 }
                 (_, Some(outcome)) => self.answered(outcome),
                 (_, None) => continue,
             };
             let due = now + self.world.dice.roll(0, 60);
-            self.answers.push((due, self.operator, work, outcome));
+            self.answers.push(Answer { due, to: by, work, outcome });
         }
         let (answered, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.answers).into_iter().partition(|(due, ..)| *due <= now);
+            std::mem::take(&mut self.answers).into_iter().partition(|a| a.due <= now);
         self.answers = waiting;
-        for (_, operator, work, outcome) in answered {
-            if operator == self.operator {
-                self.engine.outcome(&work.group, &work.uid, outcome, now_at(ms(now)));
-            }
+        for Answer { to, work, outcome, .. } in answered {
+            self.replicas[to].engine.outcome(&work, outcome, now_at(ms(now)));
         }
     }
 
@@ -249,19 +288,29 @@ impl Sim {
             Step::Die(node) => world.kill_machine(node),
             Step::Clock(node, ahead) => world.machines[node].clock_ahead = ahead,
             Step::ReportDelay(node, delay) => world.machines[node].report_delay = delay,
-            Step::Lag(kind, lag) => self.streams.get_mut(&kind).unwrap().lag = lag,
-            Step::Relist(kind) => self.relist(kind),
+            Step::Lag(kind, lag) => self.replicas[self.leading].streams.get_mut(&kind).unwrap().lag = lag,
+            Step::Relist(kind) => self.relist(self.leading, kind),
             Step::LoseAnswers(count) => self.lose_answers = count,
             Step::LoseRequests(count) => self.lose_requests = count,
             // The stored status names one pod of a shared identity, the holder's. Any other process that outlived its pod
             // is unknown to an operator that starts after, and so is that one to a second operator.
-            Step::Restart if !world.with_uid && (self.operator > 0 || world.has_unnamed_survivors()) => {}
+            Step::Restart
+                if !world.with_uid && (self.restarts + self.failovers > 0 || world.has_unnamed_survivors()) => {}
+            Step::Failover(_) if !world.with_uid && self.restarts > 0 => {}
             Step::Restart => {
-                self.engine = Engine::default();
-                self.operator += 1;
+                self.replicas[self.leading].engine = Engine::default();
+                self.restarts += 1;
                 for kind in Kind::ALL {
-                    self.relist(kind);
+                    self.relist(self.leading, kind);
                 }
+                self.lead();
+            }
+            Step::Failover(late) => {
+                self.failovers += 1;
+                self.requests.iter_mut().for_each(|request| request.arrives += late);
+                self.replicas[self.leading].engine.stand_by();
+                self.leading = 1 - self.leading;
+                self.lead();
             }
         }
     }
