@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Config;
-use leadergroup_elector::{Elector, MissingRight, Options, StartError, Status};
+use leadergroup_elector::{Elector, Loss, MissingRight, Options, StartError, Status};
 use tokio::sync::watch;
 
 use crate::engine::Term;
@@ -31,12 +31,12 @@ pub enum Candidacy {
 pub type Leads = Arc<dyn Fn(Term) -> bool + Send + Sync>;
 
 /// What a campaign brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// This operator leads, in this term.
     Leads(Term),
-    /// It leads no more.
-    StandsBy,
+    /// It leads no more, for this reason.
+    StandsBy(Option<Loss>),
     /// Nothing campaigns for it any more: it can never lead.
     Ended,
 }
@@ -80,17 +80,17 @@ impl Campaign {
     /// Waits for the next news. Nothing is lost when it is dropped before they come.
     pub async fn news(&mut self) -> News {
         loop {
-            let term = match &mut self.status {
-                None => Some(0),
+            let (term, loss) = match &mut self.status {
+                None => (Some(0), None),
                 Some(status) => {
                     let now = status.borrow_and_update().clone();
                     self.tell_lack(now.missing_right);
-                    now.term.map(|token| token.0)
+                    (now.term.map(|token| token.0), now.loss)
                 }
             };
             if term != self.told {
                 self.told = term;
-                return term.map_or(News::StandsBy, News::Leads);
+                return term.map_or(News::StandsBy(loss), News::Leads);
             }
             match &mut self.status {
                 None => pending().await,

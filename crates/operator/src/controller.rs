@@ -73,8 +73,8 @@ pub async fn run(
                         tracing::info!(term = number, groups = engine.group_count(), "leading: every group is decided anew");
                         engine.lead(number, clock.now());
                     }
-                    News::StandsBy => {
-                        tracing::info!("standing by");
+                    News::StandsBy(loss) => {
+                        tracing::info!(?loss, "standing by: leading no more");
                         engine.stand_by();
                     }
                     News::Ended => {

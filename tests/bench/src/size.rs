@@ -39,7 +39,7 @@ pub struct Taken {
 impl OperatorProcess {
     /// Finds it.
     pub async fn find(session: &Session) -> Result<Self> {
-        let pod = session.operator().ready_pod().await?;
+        let pod = session.operator().leading_pod().await?;
         let uid = pod.metadata.uid.context("the operator's pod has no UID")?;
         let processes = session.cluster().container_pids(&uid)?;
         let process = processes.first().context("the operator's pod has no process")?;

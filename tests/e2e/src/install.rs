@@ -19,6 +19,8 @@ use crate::command::run;
 
 /// Where the operator runs.
 pub const OPERATOR_NAMESPACE: &str = "leadergroup-system";
+/// How many of it run: one leads.
+pub const OPERATOR_REPLICAS: i32 = 2;
 /// The image that `config/default` names.
 const OPERATOR_IMAGE: &str = "leadergroup.test/leadergroup-operator:dev";
 /// The image of the elector command in the test cluster, with the test workload in it at `/workload`.
@@ -117,7 +119,7 @@ impl Installed {
         }}});
         let deployment = ["--namespace", OPERATOR_NAMESPACE, "deployment/leadergroup-operator"];
         run(self.kubectl().arg("patch").args(deployment).arg("--patch").arg(patch.to_string()))?;
-        run(self.kubectl().args(["scale", "--replicas=1"]).args(deployment))?;
+        run(self.kubectl().args(["scale", &format!("--replicas={OPERATOR_REPLICAS}")]).args(deployment))?;
         run(self.kubectl().args(["rollout", "status", "--timeout=90s"]).args(deployment))
             .context("the operator does not become available")
             .map(drop)

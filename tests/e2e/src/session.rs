@@ -130,6 +130,7 @@ impl LocalOperator {
         let child = Command::new(program)
             .env("KUBECONFIG", &installed.kubeconfig)
             .env("HEALTH_ADDRESS", "127.0.0.1:0")
+            .env("LEADER_ELECT", "false")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

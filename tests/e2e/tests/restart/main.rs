@@ -10,10 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use leadergroup_api::{LeaderGroup, TransitionReason, Verdict};
-use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, OPERATOR_NAMESPACE, PodView, Session};
+use leadergroup_e2e::{
+    Candidates, Group, GroupView, LeaseView, OPERATOR_NAMESPACE, OPERATOR_REPLICAS, PodView, Session,
+};
 
 /// No operator runs. Has it run again when dropped, whatever becomes of the test.
 struct Stopped {
@@ -37,7 +40,8 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        let start = ["scale", "deployment/leadergroup-operator", "--replicas=1", "--namespace", OPERATOR_NAMESPACE];
+        let replicas = format!("--replicas={OPERATOR_REPLICAS}");
+        let start = ["scale", "deployment/leadergroup-operator", &replicas, "--namespace", OPERATOR_NAMESPACE];
         if !self.started
             && let Err(error) = self.session.kubectl_now(&start)
         {
@@ -62,13 +66,13 @@ async fn an_operator_told_to_end_ends_well_and_the_next_finds_all_as_it_was() ->
 
     let timeline = place.timeline().await?;
     let operator = session.operator();
-    let old = operator.ready_pod().await?;
+    let old = operator.until_ready().await?;
     let ended = exit_of(&session, &old);
     let (ended, restarted) = tokio::join!(ended, operator.restart());
     restarted?;
     let (code, seconds) = ended?;
     assert_eq!(code, 0, "the exit code of an operator that was told to end");
-    ensure!(seconds < 15, "it took {seconds} s to end, which is its whole grace period");
+    ensure!(seconds < 15, "it took {seconds} s to end, which is most of its grace period");
     // A renewal that the new operator sees.
     place.until_settled("billing").await?;
     let after: LeaderGroup = place.groups().get("billing").await?;
@@ -100,13 +104,18 @@ async fn exit_of(session: &Session, pod: &Pod) -> Result<(i32, i64)> {
 }
 
 #[tokio::test]
-async fn health_endpoints_answer() -> Result<()> {
-    let promise = "/healthz and /readyz answer";
+async fn leading_or_standing_by_an_operator_is_alive_and_ready() -> Result<()> {
+    let promise = "/healthz and /readyz answer, whether an operator leads or not";
     let Some(session) = Session::with_kubelet(promise).await? else { return Ok(()) };
-    let pod = session.operator().ready_pod().await?.name_any();
-    for endpoint in ["healthz", "readyz"] {
-        let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8081/proxy/{endpoint}");
-        assert_eq!(session.kubectl(&["get", "--raw", &path]).await?, "ok\n");
+    session.operator().until_ready().await?;
+    let pods: Api<Pod> = Api::namespaced(session.client(), OPERATOR_NAMESPACE);
+    let pods = pods.list(&ListParams::default()).await?.items;
+    assert_eq!(i32::try_from(pods.len()), Ok(OPERATOR_REPLICAS));
+    for pod in pods {
+        for endpoint in ["healthz", "readyz"] {
+            let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{}:8081/proxy/{endpoint}", pod.name_any());
+            assert_eq!(session.kubectl(&["get", "--raw", &path]).await?, "ok\n");
+        }
     }
     Ok(())
 }
@@ -150,8 +159,7 @@ async fn a_group_without_a_leader_at_the_restart_counts_its_next_one_once() -> R
     place.delete_pod("billing").await?;
     let free = |g: &LeaderGroup| g.verdict() == Some(Verdict::Free);
     place.until("billing", "nobody leads", free).await?;
-    session.operator().delete_pod().await?;
-    session.operator().ready_pod().await?;
+    session.operator().restart().await?;
     let next = Candidates::named("next").lease("billing").of_group("billing");
     place.run(&next.pod()).await?;
     place.until_settled("billing").await?;
