@@ -1,5 +1,6 @@
 //! The operator has the rights that it needs, and no others: the API server's audit log of the other tests against the
-//! `ClusterRole`. Runs after all others, on the same cluster.
+//! `ClusterRole`, and against the Role for the Lease that operators elect their leader by. Runs after all others, on the
+//! same cluster.
 #![allow(missing_docs)]
 
 use std::collections::BTreeSet;
@@ -7,19 +8,32 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::Api;
-use leadergroup_e2e::Session;
+use leadergroup_e2e::{OPERATOR_NAMESPACE, Session};
 use serde_json::Value;
 
+/// The Lease that operators elect their leader by.
+const OWN_LEASE: &str = "leadergroup-operator";
 const USER: &str = "system:serviceaccount:leadergroup-system:leadergroup-operator";
 
 /// A right: API group, resource with its subresource, verb.
 type Right = (String, String, String);
 
-fn granted(role: &ClusterRole) -> BTreeSet<Right> {
+/// What the operator did.
+#[derive(Default)]
+struct Used {
+    /// With the right of the `ClusterRole`.
+    anywhere: BTreeSet<Right>,
+    /// To its own Lease, by its name.
+    own_lease: BTreeSet<Right>,
+    /// What it was not allowed to do.
+    refused: BTreeSet<Right>,
+}
+
+fn granted(rules: Option<&Vec<PolicyRule>>) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
-    for rule in role.rules.iter().flatten() {
+    for rule in rules.into_iter().flatten() {
         for group in rule.api_groups.iter().flatten() {
             for resource in rule.resources.iter().flatten() {
                 rights.extend(rule.verbs.iter().map(|verb| (group.clone(), resource.clone(), verb.clone())));
@@ -29,9 +43,8 @@ fn granted(role: &ClusterRole) -> BTreeSet<Right> {
     rights
 }
 
-/// What the operator did, and what it was not allowed to do.
-fn used(log: impl BufRead) -> Result<(BTreeSet<Right>, BTreeSet<Right>)> {
-    let (mut used, mut refused) = (BTreeSet::new(), BTreeSet::new());
+fn used(log: impl BufRead) -> Result<Used> {
+    let mut used = Used::default();
     for line in log.lines() {
         let line = line?;
         if !line.contains(USER) {
@@ -50,26 +63,43 @@ fn used(log: impl BufRead) -> Result<(BTreeSet<Right>, BTreeSet<Right>)> {
         let right = (text("/objectRef/apiGroup"), resource, text("/verb"));
         // An answer 403 may also mean that a namespace is on its way out, which is nobody's missing right.
         let decision = request.pointer("/annotations/authorization.k8s.io~1decision").and_then(Value::as_str);
-        if decision == Some("forbid") {
-            refused.insert(right)
-        } else {
-            used.insert(right)
+        // A Lease can be created by a right to create any, and by no other.
+        let own = text("/objectRef/namespace") == OPERATOR_NAMESPACE
+            && text("/objectRef/name") == OWN_LEASE
+            && text("/objectRef/resource") == "leases"
+            && text("/verb") != "create";
+        let rights = match decision {
+            Some("forbid") => &mut used.refused,
+            _ if own => &mut used.own_lease,
+            _ => &mut used.anywhere,
         };
+        rights.insert(right);
     }
-    Ok((used, refused))
+    Ok(used)
 }
 
 #[tokio::test]
 async fn the_operator_used_each_of_its_rights_and_lacked_none() -> Result<()> {
-    let promise = "the operator's ClusterRole grants what it needs and nothing else";
+    let promise = "the operator's roles grant what it needs and nothing else";
     let Some(session) = Session::with_host(promise).await? else { return Ok(()) };
-    let role = Api::<ClusterRole>::all(session.client()).get("leadergroup-operator").await?;
+    let anywhere = Api::<ClusterRole>::all(session.client()).get("leadergroup-operator").await?;
+    let roles = Api::<Role>::namespaced(session.client(), OPERATOR_NAMESPACE);
+    let own_lease = roles.get("leadergroup-operator-leader-election").await?;
     let log = session.cluster().layout()?.audit_log();
     let log = File::open(&log).with_context(|| format!("cannot read {}", log.display()))?;
-    let (used, refused) = used(BufReader::new(log))?;
-    assert!(refused.is_empty(), "the operator lacks rights: {refused:?}");
-    let granted = granted(&role);
-    let unused: Vec<_> = granted.difference(&used).collect();
-    assert!(unused.is_empty(), "rights that no test needed (were all the others run on this cluster?): {unused:?}");
+    let used = used(BufReader::new(log))?;
+    assert!(used.refused.is_empty(), "the operator lacks rights: {:?}", used.refused);
+    for (role, granted, used) in [
+        ("ClusterRole", granted(anywhere.rules.as_ref()), used.anywhere),
+        ("Role", granted(own_lease.rules.as_ref()), used.own_lease),
+    ] {
+        let unused: Vec<_> = granted.difference(&used).collect();
+        assert!(
+            unused.is_empty(),
+            "rights of the {role} that no test needed (were all the others run on this cluster?): {unused:?}"
+        );
+    }
+    let named = own_lease.rules.iter().flatten().all(|rule| rule.resource_names == Some(vec![OWN_LEASE.to_owned()]));
+    assert!(named, "the Role is for one Lease: {:?}", own_lease.rules);
     Ok(())
 }

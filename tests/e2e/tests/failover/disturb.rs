@@ -60,10 +60,13 @@ impl Drop for Quick {
 pub struct Cut;
 
 impl Cut {
-    /// The API server hears nothing of the pod any more. What it has to say arrives.
+    /// The API server gets no request of the pod any more. What it has to say arrives and is acknowledged, which takes no
+    /// more than headers.
     pub fn requests(session: &Session, pod: &Pod) -> Result<Self> {
         let (ip, port) = ends(session, pod)?;
-        Self::drop_what(&[format!("type filter hook input priority -5; ip saddr {ip} tcp dport {port} drop")])
+        Self::drop_what(&[format!(
+            "type filter hook input priority -5; ip saddr {ip} tcp dport {port} ip length > 120 drop"
+        )])
     }
 
     /// Nothing passes either way.
@@ -78,7 +81,7 @@ impl Cut {
     fn drop_what(chains: &[String]) -> Result<Self> {
         let chains: Vec<_> =
             chains.iter().enumerate().map(|(n, rules)| format!("chain cut{n} {{ {rules}; }}")).collect();
-        nft(&format!("table inet {TABLE} {{ {} }}", chains.join("\n")))?;
+        nft(&format!("table inet {TABLE} {{\n{}\n}}\n", chains.join("\n")))?;
         Ok(Self)
     }
 }
