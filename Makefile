@@ -64,7 +64,7 @@ test-e2e: ## The API server's validation, and every row of the evidence table on
 	# They wait more than they work, so more at a time than there are cores.
 	$(CARGO) test -p leadergroup-e2e --test api --test evidence --test bad_input -- --test-threads=6
 	# These end the operator, or take its node away, so one test at a time.
-	for serial in restart node_lost zz_least_rbac; do
+	for serial in restart failover node_lost zz_least_rbac; do
 		$(CARGO) test -p leadergroup-e2e --test "$$serial" -- --test-threads=1
 	done
 

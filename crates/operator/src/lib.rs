@@ -18,3 +18,4 @@ pub mod model;
 pub mod telemetry;
 pub mod time;
 pub mod wire;
+pub mod work;

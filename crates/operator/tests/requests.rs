@@ -1,9 +1,10 @@
-//! What is sent to the API server: no write without the version it was decided on, no read out of a cache, and nothing that
-//! waits for an answer beyond its deadline.
+//! What is sent to the API server: nothing once this operator leads no more, no write without the version it was decided
+//! on, no read out of a cache, and nothing that waits for an answer beyond its deadline.
 
 #![allow(missing_docs)]
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,30 +14,79 @@ use kube::client::Body;
 use leadergroup_api::{ReleaseForm, Verdict};
 use leadergroup_operator::apply::Applier;
 use leadergroup_operator::decide::{Action, Clear, Ground, Notice};
-use leadergroup_operator::engine::{Job, Work};
+use leadergroup_operator::engine::{Job, Term, Work};
 use leadergroup_operator::index::Key;
 use leadergroup_operator::time::{Clock, Mono};
 use serde_json::{Value, json};
 
+/// The term in which all work here was decided.
+const TERM: Term = 7;
+
 fn work(job: Job) -> Work {
-    Work { group: Key::new("shop", "web"), uid: "group-web".into(), job }
+    Work { term: TERM, group: Key::new("shop", "web"), uid: "group-web".into(), job }
 }
 
-/// What the job sends, as `METHOD path?query` and the body; it is answered with an error.
-async fn sent(job: Job) -> (String, Value) {
-    let seen = Arc::new(Mutex::new(None));
-    let sees = seen.clone();
+/// A request: `METHOD path?query` and the body.
+type Line = (String, Value);
+
+/// What the job sends where this operator leads as that tells; everything is answered with that status.
+async fn sent_by(job: Job, answer: u16, leads: impl Fn(Term) -> bool + Send + Sync + 'static) -> Vec<Line> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = seen.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
-        let sees = sees.clone();
+        let record = record.clone();
         async move {
             let line = format!("{} {}", request.method(), request.uri());
             let body = request.into_body().collect_bytes().await.unwrap_or_default();
-            *sees.lock().unwrap() = Some((line, serde_json::from_slice(&body).unwrap_or_default()));
-            Ok::<_, Infallible>(Response::builder().status(500).body(Body::empty()).unwrap())
+            record.lock().unwrap().push((line, serde_json::from_slice(&body).unwrap_or_default()));
+            let status = json!({"kind": "Status", "metadata": {}, "code": answer, "reason": "", "message": ""});
+            let body = Body::from(status.to_string().into_bytes());
+            Ok::<_, Infallible>(Response::builder().status(answer).body(body).unwrap())
         }
     });
-    Applier::new(Client::new(service, "shop"), Clock::start()).perform(&work(job)).await;
-    seen.lock().unwrap().take().expect("a request")
+    Applier::new(Client::new(service, "shop"), Clock::start(), Arc::new(leads)).perform(&work(job)).await;
+    std::mem::take(&mut seen.lock().unwrap())
+}
+
+/// The one request that the job sends.
+async fn sent(job: Job) -> Line {
+    let mut lines = sent_by(job, 500, |term| term == TERM).await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    lines.remove(0)
+}
+
+fn every_job() -> Vec<Job> {
+    let lease = Key::new("shop", "web");
+    let (namespace, selector) = ("shop".to_owned(), "app=web".to_owned());
+    vec![
+        clear(ReleaseForm::Empty),
+        clear(ReleaseForm::Null),
+        clear(ReleaseForm::Delete),
+        Job::Act(Action::CreateLease { lease: lease.clone(), duration: 15 }),
+        Job::Act(Action::ReadLease { lease }),
+        Job::Act(Action::ReadPods { namespace, selector, name: None }),
+        Job::WriteStatus { version: "41".into(), status: Box::default() },
+        Job::WriteInvalid { version: "41".into(), message: "why".into() },
+        Job::Tell(notice()),
+    ]
+}
+
+#[tokio::test]
+async fn an_operator_that_leads_no_more_sends_nothing_whatever_it_decided() {
+    for job in every_job() {
+        let told = format!("{job:?}");
+        assert_eq!(sent_by(job.clone(), 500, |_| true).await.len(), 1, "{told}");
+        assert!(sent_by(job.clone(), 500, |_| false).await.is_empty(), "{told}");
+        assert!(sent_by(job, 500, |term| term == TERM + 1).await.is_empty(), "in a later term: {told}");
+    }
+}
+
+#[tokio::test]
+async fn leadership_is_checked_before_each_request_of_one_job() {
+    let create = Job::Act(Action::CreateLease { lease: Key::new("shop", "web"), duration: 15 });
+    assert_eq!(sent_by(create.clone(), 409, |_| true).await.len(), 2, "it exists, so it is read");
+    let leads_once = AtomicBool::new(true);
+    assert_eq!(sent_by(create, 409, move |_| leads_once.swap(false, Ordering::Relaxed)).await.len(), 1);
 }
 
 fn clear(form: ReleaseForm) -> Job {
@@ -94,14 +144,17 @@ async fn a_status_names_the_version_it_was_decided_on() {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_never_answered_is_given_up() {
     let silent = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
-    let applier = Applier::new(Client::new(silent, "shop"), Clock::start());
-    let notice = Notice {
+    let applier = Applier::new(Client::new(silent, "shop"), Clock::start(), Arc::new(|_| true));
+    let given_up = tokio::time::timeout(Duration::from_mins(1), applier.perform(&work(Job::Tell(notice())))).await;
+    assert!(given_up.is_ok(), "it holds one of the places that status writes need");
+}
+
+fn notice() -> Notice {
+    Notice {
         warning: false,
         reason: "LeaderChanged".into(),
         action: "Transition1".into(),
         note: "web-1 leads".into(),
         pod: None,
-    };
-    let given_up = tokio::time::timeout(Duration::from_mins(1), applier.perform(&work(Job::Tell(notice)))).await;
-    assert!(given_up.is_ok(), "it holds one of the places that status writes need");
+    }
 }

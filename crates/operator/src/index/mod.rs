@@ -6,6 +6,7 @@
 
 mod gone;
 mod group;
+mod leases;
 mod members;
 mod tenures;
 
@@ -24,7 +25,7 @@ use tenures::Tenures;
 pub use tenures::{Ended, Tenure};
 
 use crate::model::{Gone, Lease, Node, Phase, Pod};
-use crate::time::{Mono, Now};
+use crate::time::Now;
 use crate::wire::{LeaseWire, NodeWire, PodWire};
 
 /// An event of one of the watches. It lives for one call; boxing the larger ones would cost more than it saves.
@@ -216,22 +217,6 @@ impl Index {
         self.groups.len()
     }
 
-    /// Takes in what a read of the group's Lease returned; `requested_at` is when it was asked for.
-    pub fn observe_lease(&mut self, group: &Key, read: Option<LeaseWire>, requested_at: Mono, now: Now) {
-        let Some(key) = self.lease_key(group) else { return };
-        match read {
-            Some(wire) => {
-                self.apply_lease(wire, true, now);
-                if let Some(lease) = self.leases.get_mut(&key)
-                    && lease.moved_at <= requested_at
-                {
-                    lease.read_at = Some(requested_at);
-                }
-            }
-            None => self.delete_lease(&key, false, now),
-        }
-    }
-
     /// Takes in the answer to a status write, ahead of the watch.
     pub fn note_status(&mut self, key: &Key, version: String, status: LeaderGroupStatus) {
         if let Some(group) = self.groups.get_mut(key)
@@ -240,17 +225,6 @@ impl Index {
             group.version = version;
             group.status = Some(Arc::new(status));
         }
-    }
-
-    /// When the group's Lease runs out if it does not move.
-    pub fn runs_out_at(&self, key: &Key) -> Option<Mono> {
-        let plan = self.groups.get(key)?.plan.as_ref().ok()?;
-        Some(self.leases.get(&Key::new(&key.namespace, &plan.lease_name))?.runs_out_at(plan.duration))
-    }
-
-    /// The group's Lease.
-    pub fn lease(&self, group: &Key) -> Option<&Lease> {
-        self.leases.get(&self.lease_key(group)?)
     }
 
     /// Everything a decision about the group looks at.
@@ -309,11 +283,6 @@ impl Index {
 
     fn touch(&mut self, key: &Key) {
         self.touched.push((key.clone(), Cause::Change));
-    }
-
-    fn lease_key(&self, group: &Key) -> Option<Key> {
-        let plan = self.groups.get(group)?.plan.as_ref().ok()?;
-        Some(Key::new(&group.namespace, &plan.lease_name))
     }
 
     fn apply_group(&mut self, guard: DeserializeGuard<LeaderGroup>, now: Now) {
@@ -396,73 +365,6 @@ impl Index {
         let siblings = self.by_lease.get(&Key::new(&group.key.namespace, &plan.lease_name));
         let others = siblings.into_iter().flatten().filter(|(_, k)| *k != group.key);
         self.touched.extend(others.map(|(_, key)| (key.clone(), Cause::Change)));
-    }
-
-    /// `after_gap` says that versions in between may have gone unseen.
-    fn apply_lease(&mut self, wire: LeaseWire, after_gap: bool, now: Now) {
-        let key = Key::of(&wire.metadata);
-        let uid = wire.metadata.uid.clone().unwrap_or_default();
-        let mut cause = Cause::Change;
-        let mut holder_changed = true;
-        match self.leases.get_mut(&key) {
-            Some(lease) if lease.uid == uid => {
-                if is_older(wire.metadata.resource_version.as_deref(), &lease.version) {
-                    return;
-                }
-                let mut renewed = lease.record.clone();
-                renewed.renew_time.clone_from(&wire.spec.renew_time);
-                if renewed == wire.spec && lease.record.renewed().is_some() == wire.spec.renewed().is_some() {
-                    cause = Cause::Renewal;
-                }
-                let holder_before = lease.record.holder_identity.clone();
-                if !lease.observe(wire, after_gap, now) {
-                    return;
-                }
-                holder_changed = lease.record.holder_identity != holder_before;
-                if holder_changed {
-                    self.purge_gone(&key, now.mono);
-                }
-            }
-            None if self.deleted_leases.get(&key) == Some(&uid) => return,
-            _ => {
-                self.deleted_leases.remove(&key);
-                self.leases.insert(key.clone(), Lease::found(wire, now));
-            }
-        }
-        if let Some(lease) = self.leases.get(&key).filter(|_| holder_changed || after_gap) {
-            for (_, group) in self.by_lease.get(&key).into_iter().flatten() {
-                self.tenures.note(group, lease, after_gap, now);
-            }
-        }
-        self.touch_lease_groups(&key, cause);
-    }
-
-    fn touch_lease_groups(&mut self, lease: &Key, cause: Cause) {
-        let groups = self.by_lease.get(lease).into_iter().flatten();
-        self.touched.extend(groups.map(|(_, key)| (key.clone(), cause)));
-    }
-
-    /// `seen` says that its last known version was its last.
-    fn delete_lease(&mut self, key: &Key, seen: bool, now: Now) {
-        if let Some(lease) = self.leases.remove(key) {
-            if self.by_lease.contains_key(key) {
-                self.deleted_leases.insert(key.clone(), lease.uid);
-            }
-            for (_, group) in self.by_lease.get(key).into_iter().flatten() {
-                self.tenures.note_deleted(group, seen, now.mono);
-            }
-            self.touch_lease_groups(key, Cause::Change);
-        }
-    }
-
-    /// Forgets deleted candidates that the Lease's new holder does not fit, once no event of theirs can be late. One whose
-    /// processes may live can take the Lease at any time, so it stays.
-    fn purge_gone(&mut self, lease_key: &Key, now: Mono) {
-        let Some(holder) = self.leases.get(lease_key).and_then(|l| l.record.holder()) else { return };
-        for (_, key) in self.by_lease.get(lease_key).into_iter().flatten() {
-            let Some(Ok(plan)) = self.groups.get(key).map(|g| &g.plan) else { continue };
-            self.gone.purge(key, now, |pod| plan.identity.fits(holder, pod));
-        }
     }
 
     fn apply_pod(&mut self, wire: PodWire, now: Now) {

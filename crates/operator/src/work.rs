@@ -1,0 +1,95 @@
+//! What the engine asks for, and what becomes of it.
+
+use leadergroup_api::LeaderGroupStatus;
+
+use crate::decide::{Action, Clear, Notice};
+use crate::index::Key;
+use crate::time::Mono;
+use crate::wire::{LeaseWire, PodWire};
+
+/// Tells the terms of this operator, as a leader among operators, from each other.
+pub type Term = u64;
+
+/// Something for the outside world to do.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The term it was decided in: it is not to be begun in any other.
+    pub term: Term,
+    /// The group it is for.
+    pub group: Key,
+    /// The group's UID.
+    pub uid: String,
+    /// What to do.
+    pub job: Job,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Something about the Lease; answered by an [`Outcome`].
+    Act(Action),
+    /// Replace the status, if the group is still at this version; answered by [`Outcome::Status`].
+    WriteStatus {
+        /// The group's resourceVersion.
+        version: String,
+        /// The status.
+        status: Box<LeaderGroupStatus>,
+    },
+    /// Say in the status of an object that can't be read why it can't; answered by [`Outcome::Status`].
+    WriteInvalid {
+        /// The object's resourceVersion.
+        version: String,
+        /// Why it can't be read.
+        message: String,
+    },
+    /// Publish an Event; not answered.
+    Tell(Notice),
+}
+
+/// Why a request came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It was not sent, because this operator does not lead.
+    NotLeading,
+    /// The object is not at the version named, or gone.
+    Conflict,
+    /// The API server refuses; asking again does not help by itself.
+    Denied(String),
+    /// It is not known whether the API server did it.
+    Unknown(String),
+}
+
+/// What became of a job.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The Lease was read; none if it does not exist.
+    Lease {
+        /// When it was asked for.
+        requested_at: Mono,
+        /// The Lease.
+        result: Result<Option<LeaseWire>, Failure>,
+    },
+    /// The candidates were read.
+    Pods {
+        /// When they were asked for.
+        requested_at: Mono,
+        /// The only one that was asked for.
+        name: Option<String>,
+        /// The candidates.
+        result: Result<Vec<PodWire>, Failure>,
+    },
+    /// The Lease was cleared; with its new version, or none if it was deleted.
+    Cleared {
+        /// What was asked for.
+        clear: Clear,
+        /// When it was asked for.
+        requested_at: Mono,
+        /// The Lease after it.
+        result: Result<Option<LeaseWire>, Failure>,
+    },
+    /// The status was written; with the group's new version and the status as stored.
+    Status {
+        /// The group's new version and the status as stored.
+        result: Result<Option<(String, LeaderGroupStatus)>, Failure>,
+    },
+}
