@@ -204,7 +204,11 @@ impl Engine {
                 entry.acting = false;
                 match result {
                     Ok(lease) => self.lease_read(key, lease, requested_at, now),
-                    Err(failure) => self.failed(key, "read the Lease", failure, now),
+                    Err(failure) => {
+                        let asks = matches!(work.job, Job::Act(Action::AskTiming { .. }));
+                        let what = if asks { "write the timing to the Lease" } else { "read the Lease" };
+                        self.failed(key, what, failure, now);
+                    }
                 }
             }
             Outcome::Pods { requested_at, name, result } => {

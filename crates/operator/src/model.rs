@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use kube::core::ObjectMeta;
 use leadergroup_api::TransitionReason;
+use leadergroup_elector::lease::TIMING;
 
 use crate::time::{Mono, Now};
 use crate::wire::{ContainerStateWire, ContainerStatusWire, LeaseRecord, LeaseWire, NodeWire, PodWire};
@@ -247,6 +249,17 @@ const SANE_FOR: Mono = Mono::from_secs(4);
 /// smaller step hides no run.
 const STEADY_CLOCK_MS: i64 = 250;
 
+/// Lease duration, renew deadline and retry period, in seconds.
+pub type AskedTiming = [u64; 3];
+
+/// The timing that a Lease asks candidates for, by its annotations, if it is whole.
+fn asked_timing(metadata: &ObjectMeta) -> Option<AskedTiming> {
+    let annotations = metadata.annotations.as_ref()?;
+    let seconds = TIMING.map(|name| annotations.get(name).and_then(|text| text.parse().ok()));
+    let [Some(duration), Some(renew_deadline), Some(retry_period)] = seconds else { return None };
+    Some([duration, renew_deadline, retry_period])
+}
+
 /// A Lease, and what this operator has seen it do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lease {
@@ -256,6 +269,8 @@ pub struct Lease {
     pub version: String,
     /// The record.
     pub record: LeaseRecord,
+    /// The timing that it asks candidates for.
+    pub asks: Option<AskedTiming>,
     /// When the record last changed, or was first seen.
     pub moved_at: Mono,
     /// Whether this operator has seen the record change, or has only found it as it is.
@@ -303,6 +318,7 @@ impl Lease {
     pub fn found(wire: LeaseWire, now: Now) -> Self {
         let record = wire.spec;
         Self {
+            asks: asked_timing(&wire.metadata),
             uid: wire.metadata.uid.unwrap_or_default(),
             version: wire.metadata.resource_version.unwrap_or_default(),
             longest: record.duration(),
@@ -321,6 +337,7 @@ impl Lease {
     ///
     /// `after_gap` says that versions in between may have gone unseen.
     pub fn observe(&mut self, wire: LeaseWire, after_gap: bool, now: Now) -> bool {
+        self.asks = asked_timing(&wire.metadata);
         self.version = wire.metadata.resource_version.unwrap_or_default();
         let record = wire.spec;
         if record == self.record {

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
-use leadergroup_e2e::{Candidates, LeaseView, Namespace, PATIENCE, Session};
+use leadergroup_e2e::{Candidates, ElectorPods, Group, GroupView, LeaseView, Namespace, PATIENCE, Session};
 use leadergroup_elector::{Elector, Loss, MissingRight, Options, Status, Timing, least_rights};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -161,6 +161,26 @@ async fn the_timing_that_the_lease_asks_for_is_taken_up_while_running() -> Resul
     place.until(LEASE, "the record has 9 s", |l: &Lease| l.record().lease_duration_seconds == Some(9)).await?;
     assert!(elector.leadership().leads(), "the term goes on");
     assert_eq!(place.leases().get(LEASE).await?.record().lease_transitions, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_changed_group_changes_the_timing_of_candidates_that_run() -> Result<()> {
+    let promise = "candidates that run take up the timing of their group";
+    let Some(session) = Session::with_kubelet(promise).await? else { return Ok(()) };
+    let place = session.namespace("library").await?;
+    let has_duration = |seconds| move |lease: &Lease| lease.record().lease_duration_seconds == Some(seconds);
+    place.run_elector(&ElectorPods::run(LEASE, &["/workload"]).timing(6, 4, 1)).await?;
+    place.until(LEASE, "the record has the candidate's own 6 s", has_duration(6)).await?;
+    place.create(&Group::named(LEASE).timing(9, 6, 1).build()).await?;
+    place.until(LEASE, "the record has the group's 9 s", has_duration(9)).await?;
+    let leader = place.until_led(LEASE).await?;
+
+    let changed = json!({"spec": {"lease": {"durationSeconds": 12, "renewDeadlineSeconds": 8}}});
+    place.groups().patch(LEASE, &PatchParams::default(), &Patch::Merge(changed)).await?;
+    place.until(LEASE, "the record has the group's 12 s", has_duration(12)).await?;
+    let now = place.groups().get(LEASE).await?;
+    assert_eq!((now.leading_pod(), now.seen().transitions), (leader.leading_pod(), 0));
     Ok(())
 }
 

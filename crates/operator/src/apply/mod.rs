@@ -12,6 +12,9 @@
 //!   edited or deleted meanwhile does not stop it, just as when the edit comes right after a clear in time.
 //! - **Creating a Lease** is refused where one exists. Where none does, it makes a free one, which any candidate may take;
 //!   at worst one stays for a group that does not ask for it any more.
+//! - **The timing** that a Lease asks for names the UID and the version of the Lease, so it is refused once anybody has
+//!   written to it. If nobody has, it is what the group asked for then, and the operator that leads sees it come and
+//!   writes what the group asks for now.
 //! - **Status** names the UID and the version of the group, so it is refused once anybody has changed the group. If nobody
 //!   has, it is what the former leader knew: it counts no less than the status it replaces, and the operator that leads
 //!   sees it come, takes over what was counted, and corrects the rest. The same goes for the status of an object that
@@ -26,6 +29,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use leadergroup_api::{LeaderGroup, LeaderGroupSpec, LeaderGroupStatus, MANAGER, ReleaseForm};
+use leadergroup_elector::lease::TIMING;
 use serde_json::json;
 
 use crate::candidacy::Leads;
@@ -64,6 +68,15 @@ impl Applier {
             }
             Job::Act(Action::CreateLease { lease, duration }) => {
                 Outcome::Lease { requested_at, result: self.create(work, lease, *duration).await.map(Some) }
+            }
+            Job::Act(Action::AskTiming { lease, uid, version, timing }) => {
+                let seconds = timing.map(|seconds| json!(seconds.to_string()));
+                let annotations: serde_json::Map<_, _> = TIMING.map(str::to_owned).into_iter().zip(seconds).collect();
+                let patch = json!({"metadata": {"resourceVersion": version, "uid": uid, "annotations": annotations}});
+                let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+                let leases = self.leases(lease);
+                let result = self.send(work, leases.patch(&lease.name, &params, &Patch::Merge(&patch))).await.map(Some);
+                Outcome::Lease { requested_at, result }
             }
             Job::Act(Action::ReadPods { namespace, selector, name }) => {
                 let pods = Api::<PodWire>::namespaced(self.client.clone(), namespace);

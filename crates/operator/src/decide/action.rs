@@ -3,6 +3,7 @@
 use leadergroup_api::{ReleaseForm, Verdict};
 
 use crate::index::Key;
+use crate::model::AskedTiming;
 use crate::time::Mono;
 
 /// Something to do on the API server for one group.
@@ -14,6 +15,17 @@ pub enum Action {
         lease: Key,
         /// Lease duration in seconds.
         duration: u64,
+    },
+    /// Write the group's timing to the Lease, for candidates that take it from there, if it is still at this version.
+    AskTiming {
+        /// Which.
+        lease: Key,
+        /// Its UID.
+        uid: String,
+        /// Its version.
+        version: String,
+        /// The timing.
+        timing: AskedTiming,
     },
     /// Read the Lease, to know whether it really has not moved.
     ReadLease {

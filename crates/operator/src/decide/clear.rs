@@ -61,7 +61,24 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
             _ => at,
         }));
     }
+    if next.action.is_none() {
+        next.action = ask_timing(snapshot, judgement, lease);
+    }
     next
+}
+
+/// What tells the candidates of the group's timing, if the Lease is theirs and does not yet.
+fn ask_timing(snapshot: &Snapshot<'_>, judgement: &Judgement, lease: &Lease) -> Option<Action> {
+    let plan = snapshot.plan;
+    let timing = [plan.duration, plan.renew_deadline, plan.retry_period];
+    let theirs = matches!(judgement.verdict, Verdict::Alive | Verdict::Free | Verdict::LeaseExpired);
+    let wanted = theirs && plan.stale_holder.policy == Policy::Clear && lease.asks != Some(timing);
+    wanted.then(|| Action::AskTiming {
+        lease: Key::new(&snapshot.group.key.namespace, &plan.lease_name),
+        uid: lease.uid.clone(),
+        version: lease.version.clone(),
+        timing,
+    })
 }
 
 /// Whether the holder is a pod that restarts and may come back to its Lease until that runs out.

@@ -64,6 +64,8 @@ pub struct Plan {
     pub create_lease: bool,
     /// Lease duration in seconds.
     pub duration: u64,
+    /// Seconds for which a leader tries to renew before it gives up.
+    pub renew_deadline: u64,
     /// Seconds between a leader's tries to renew.
     pub retry_period: u64,
     /// Which pods are candidates.
@@ -88,11 +90,13 @@ impl Plan {
         let selector = Selector::try_from(group.candidate_selector())
             .map_err(|e| format!("spec.candidates.selector can't be used: {e}"))?;
         let spec = &group.spec;
+        let seconds = |n: i32| u64::try_from(n).unwrap_or(0).max(1);
         Ok(Self {
             lease_name: group.lease_name().to_owned(),
             create_lease: spec.lease.create,
-            duration: u64::try_from(spec.lease.duration_seconds).unwrap_or(0).max(1),
-            retry_period: u64::try_from(spec.lease.retry_period_seconds).unwrap_or(0).max(1),
+            duration: seconds(spec.lease.duration_seconds),
+            renew_deadline: seconds(spec.lease.renew_deadline_seconds),
+            retry_period: seconds(spec.lease.retry_period_seconds),
             selector,
             identity: Identity::new(spec.identity.as_deref()).map_err(|e| format!("spec.{e}"))?,
             watched: spec.candidates.containers.clone(),

@@ -55,7 +55,11 @@ impl Index {
                     cause = Cause::Renewal;
                 }
                 let holder_before = lease.record.holder_identity.clone();
-                if !lease.observe(wire, after_gap, now) {
+                let asked_before = lease.asks;
+                let moved = lease.observe(wire, after_gap, now);
+                if lease.asks != asked_before {
+                    cause = Cause::Change;
+                } else if !moved {
                     return;
                 }
                 holder_changed = lease.record.holder_identity != holder_before;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use kube::runtime::watcher::Event;
 use leadergroup_api::ReleaseForm;
+use leadergroup_elector::lease::TIMING;
 use leadergroup_operator::decide::{Action, Clear};
 use leadergroup_operator::engine::{Failure, Job, Outcome, Work};
 use leadergroup_operator::index::Change;
+use leadergroup_operator::model::AskedTiming;
 use leadergroup_operator::time::Mono;
 use leadergroup_operator::wire::LeaseWire;
 use serde_json::{Value, json};
@@ -142,6 +144,9 @@ impl Api {
                 let _ = self.write_lease(&lease.name, None, &spec);
                 Outcome::Lease { requested_at, result: Ok(self.get(Kind::Lease, &lease.name).map(decode)) }
             }
+            Job::Act(Action::AskTiming { lease, uid, version, timing }) => {
+                Outcome::Lease { requested_at, result: self.ask_timing(&lease.name, uid, version, *timing).map(Some) }
+            }
             Job::Act(Action::ReadPods { name: Some(name), .. }) => {
                 let pods = self.get(Kind::Pod, name).map(decode);
                 Outcome::Pods { requested_at, name: Some(name.clone()), result: Ok(Vec::from_iter(pods)) }
@@ -174,6 +179,18 @@ impl Api {
             }
             Job::Tell(_) => return None,
         })
+    }
+
+    fn ask_timing(&mut self, name: &str, uid: &str, version: &str, timing: AskedTiming) -> Result<LeaseWire, Failure> {
+        let mut lease = self.get(Kind::Lease, name).cloned().ok_or(Failure::Conflict)?;
+        if lease["metadata"]["resourceVersion"] != json!(version) || lease["metadata"]["uid"] != json!(uid) {
+            return Err(Failure::Conflict);
+        }
+        for (annotation, seconds) in TIMING.into_iter().zip(timing) {
+            lease["metadata"]["annotations"][annotation] = json!(seconds.to_string());
+        }
+        self.put(Kind::Lease, lease);
+        Ok(self.get(Kind::Lease, name).map(decode).expect("the Lease"))
     }
 
     fn clear(&mut self, clear: &Clear) -> Result<Option<LeaseWire>, Failure> {
