@@ -12,13 +12,17 @@
 //! stands still with a paused virtual machine or a restored checkpoint, a write to another system that is on its way.
 //! Against those, pass the term's token along and let that system refuse older ones.
 //!
-//! Start reading at [`candidate`]; [`record`] is the Lease as it is seen, [`timing`] how long things may take.
+//! Start reading at [`candidate`]; [`message`] is what it is told and wants done, [`record`] the Lease as it is seen,
+//! [`timing`] how long things may take.
 
 pub mod candidate;
+pub mod message;
 pub mod record;
 pub mod timing;
 
-pub use candidate::{Answer, Candidate, Input, Loss, Output, Request, Term, What};
+pub use candidate::Candidate;
+pub use candidate::likeness::Renaming;
+pub use message::{Answer, Input, Loss, Output, Request, Term, What};
 pub use record::{Change, Observation, Record, Seen, Version};
 pub use timing::{Timing, TimingError};
 

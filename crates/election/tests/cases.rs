@@ -41,7 +41,7 @@ impl Play {
                     [a, b, c] => Timing::new(seconds(a), seconds(b), seconds(c)).expect("a good timing"),
                     _ => Timing::DEFAULT,
                 };
-                self.candidate = Some(Candidate::new(*identity, timing, now));
+                self.candidate = Some(Candidate::new(identity.trim_matches('"'), timing, now));
                 return;
             }
             ["sees", lease @ ..] => Input::Watched(observation(lease)),
@@ -65,6 +65,9 @@ impl Play {
             }
             writeln!(self.told, "{} {}", now.as_secs_f64(), told(&output)).expect("a string");
         }
+        if candidate.should_step_down() {
+            writeln!(self.told, "    should step down").expect("a string");
+        }
         if let Some(at) = candidate.next_wake() {
             writeln!(self.told, "    wakes at {}", at.as_secs_f64()).expect("a string");
         }
@@ -79,18 +82,20 @@ fn seconds(text: &str) -> Time {
     Duration::from_secs_f64(text.parse().expect("seconds"))
 }
 
-/// `absent [vN]`, or `vN holder=NAME duration=S renewed=N transitions=N prefers=NAME timing=S/S/S`, all but the version
-/// optional.
+/// `absent [vN]`, or `vN holder=NAME duration=S acquired=N renewed=N transitions=N prefers=NAME timing=S/S/S`, all but the
+/// version optional. What is no number is null, but for `acquired`, which is 0 if it is not told.
 fn observation(words: &[&str]) -> Observation {
     let version = |word: &str| Version(word.trim_start_matches('v').parse().expect("a version"));
     if words[0] == "absent" {
         return Observation::Absent(words.get(1).map(|word| version(word)));
     }
-    let mut seen = Seen { version: version(words[0]), record: Record::default(), timing: None, preferred: None };
+    let record = Record { acquired: Some(0), ..Record::default() };
+    let mut seen = Seen { version: version(words[0]), record, timing: None, preferred: None };
     for (name, value) in words[1..].iter().map(|word| word.split_once('=').expect("name=value")) {
         match name {
             "holder" => seen.record.holder = Some(value.to_owned()),
             "duration" => seen.record.duration_seconds = value.parse().ok(),
+            "acquired" => seen.record.acquired = value.parse().ok(),
             "renewed" => seen.record.renewed = value.parse().ok(),
             "transitions" => seen.record.transitions = value.parse().ok(),
             "prefers" => seen.preferred = Some(value.to_owned()),
