@@ -1,68 +1,20 @@
 //! The world: what can happen in it next, and what becomes of it.
 
-use std::time::Duration;
+use leadergroup_election::{Answer, Candidate, Input, Observation, Output, Request, Time, Version, What};
 
-use leadergroup_election::{
-    Answer, Candidate, Change, Input, Observation, Output, Record, Request, Seen, Time, Timing, Version, What,
-};
+use super::bounds::{Bounds, Budget, ENDLESS, Lie, Operator};
+use super::changes::shown;
+use super::foreign::Foreign;
+use super::server::Server;
 
-/// How large a world is, and what may go wrong in it.
-#[derive(Clone, Debug)]
-pub struct Bounds {
-    pub candidates: usize,
-    /// One step of time.
-    pub tick: Duration,
-    pub ticks: u32,
-    pub timing: Timing,
-    /// How many requests and answers may be lost.
-    pub losses: u32,
-    /// How many answers may come twice.
-    pub duplicates: u32,
-    /// How often a watch may break, to begin anew with the Lease as it is.
-    pub relists: u32,
-    pub kills: u32,
-    pub restarts: u32,
-    pub resignations: u32,
-    pub step_downs: u32,
-    /// How often somebody may touch the Lease without moving it.
-    pub touches: u32,
-    /// By how many ticks each clock may fall behind.
-    pub slow_ticks: u32,
-    /// How far an operator goes with the holders that are dead.
-    pub operator: Operator,
-    pub lie: Lie,
-}
+pub const TWO_LEAD: &str = "two lead at once";
+pub const LIVE_CLEARED: &str = "a live leader was cleared";
+pub const TOKEN_FELL: &str = "a term's token is not larger than those before it";
+pub const RELEASED_ANOTHERS: &str = "somebody released another's Lease";
+pub const TAKEN_TOO_EARLY: &str = "a Lease was taken that had not run out";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
-    Absent,
-    Clears,
-    Deletes,
-}
-
-/// One thing that is not as a candidate relies on, or not as it should be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
-    None,
-    /// The API server does not look at the version a write names, as with a patch that names none.
-    NoPrecondition,
-    /// A clock stops while its process is stopped.
-    ClockStops,
-    /// A term counts from the answer to a renewal rather than from before it was sent.
-    CountsFromAnswer,
-    /// A standby counts with a shorter duration than the record's.
-    Impatient,
-    /// An answer is taken for one to the newest request.
-    MixedUp,
-    /// The operator clears a holder that lives.
-    ClearsTheLiving,
-    /// The operator clears whatever version there is.
-    ClearsAnyVersion,
-    /// The transitions in the record are taken for a token.
-    TokenIsTransitions,
-    /// A candidate that lost a race does not campaign again.
-    GivesUp,
-}
+/// When all began, by every clock: later than all durations together.
+pub const START: Time = Time::from_secs(1_000);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -70,91 +22,138 @@ pub enum Action {
     Tick(Option<usize>),
     Wake(usize),
     Watch(usize),
-    Relist(usize),
+    /// A watch breaks, and begins anew with the Lease as it is.
+    Break(usize),
+    Reconnect(usize),
     /// The API server takes a request from the network.
     Serve(usize),
+    /// It answers with an error: it refuses, or does not tell whether it was done, and it was not, or it was.
+    Fail(usize, Failure),
     LoseRequest(usize),
     /// An answer arrives, and may arrive again.
     Answer(usize, bool),
     LoseAnswer(usize),
+    Pause(usize),
+    Resume(usize),
     Kill(usize),
     Restart(usize),
     Resign(usize),
     StepDown(usize),
-    Touch,
+    /// It is asked to let another lead, and does.
+    Obey(usize),
+    Touch(Touch),
+    Vandalize(Vandalism),
     Judge,
     Clear,
+    /// A candidate of another kind does something.
+    Foreign(usize),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    Refused,
+    UnknownNotDone,
+    UnknownDone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Touch {
+    Nothing,
+    Timing(usize),
+    Prefer(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Vandalism {
+    Delete,
+    Nulls,
+    Zeros,
+    Negatives,
+    Ghost,
+}
+
+#[allow(clippy::struct_excessive_bools, reason = "each is so or not whatever the others are")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     pub machine: Candidate,
     pub alive: bool,
+    pub paused: bool,
     /// Its own clock.
-    pub clock: u32,
-    slow: u32,
+    pub clock: Time,
+    /// Ticks since its clock fell behind, as far as they matter.
+    pub since_slip: u32,
     /// What of the history its watch has brought.
-    cursor: usize,
-    newest_request: u64,
-    believes_until: Time,
+    pub cursor: usize,
+    pub watching: bool,
+    /// It campaigns no more, or will not once it has released.
+    pub resigned: bool,
+    pub newest_request: u64,
+    pub believes_until: Time,
     stuck: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub now: u32,
-    version: u64,
-    history: Vec<Observation>,
+    pub server: Server,
     pub processes: Vec<Process>,
-    requests: Vec<(usize, Request)>,
-    answers: Vec<(usize, u64, Answer)>,
-    judged: Option<Version>,
-    spent: Spent,
-    largest_token: u64,
+    pub foreign: Vec<Foreign>,
+    pub requests: Vec<(usize, Request)>,
+    pub answers: Vec<(usize, u64, Answer)>,
+    pub judged: Option<Version>,
+    pub spent: Budget,
+    /// Who led last, and by which token.
+    pub last_term: Option<(usize, u64)>,
+    /// Terms that began before this version were ended by somebody who should not.
+    pub void_before: u64,
+    /// Another than before leads, since just now.
+    pub succeeded: bool,
     /// What went wrong, if something did.
     pub violation: Option<&'static str>,
-    /// Who led, one after the other.
-    pub terms: Vec<usize>,
-    pub cleared: bool,
+    pub tally: Tally,
 }
 
+/// What happened, for statistics only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Spent {
-    losses: u32,
-    duplicates: u32,
-    relists: u32,
-    kills: u32,
-    restarts: u32,
-    resignations: u32,
-    step_downs: u32,
-    touches: u32,
+pub struct Tally {
+    pub terms: u32,
+    pub successions: u32,
+    pub losses: u32,
+    pub clears: u32,
+    pub foreign_terms: u32,
+    /// Requests of those that do not lead.
+    pub standby_requests: u32,
 }
 
 impl World {
     pub fn new(bounds: &Bounds) -> Self {
         let process = |n: usize| Process {
-            machine: Candidate::new(format!("c{n}"), bounds.timing, Time::ZERO),
+            machine: Candidate::new(name(n), bounds.timing, START),
             alive: true,
-            clock: 0,
-            slow: 0,
-            cursor: 0,
+            paused: false,
+            clock: START,
+            since_slip: bounds.slips_each.map_or(0, |each| each - 1),
+            cursor: 1,
+            watching: true,
+            resigned: false,
             newest_request: 0,
             believes_until: Time::ZERO,
             stuck: false,
         };
         Self {
             now: 0,
-            version: 1,
-            history: vec![Observation::Absent(Some(Version(1)))],
+            server: Server::new(),
             processes: (0..bounds.candidates).map(process).collect(),
+            foreign: (0..bounds.foreign).map(|n| Foreign::new(format!("f{n}"))).collect(),
             requests: Vec::new(),
             answers: Vec::new(),
             judged: None,
-            spent: Spent::default(),
-            largest_token: 0,
+            spent: Budget::default(),
+            last_term: None,
+            void_before: 0,
+            succeeded: false,
             violation: None,
-            terms: Vec::new(),
-            cleared: false,
+            tally: Tally::default(),
         }
     }
 
@@ -163,315 +162,313 @@ impl World {
         if self.violation.is_some() {
             return;
         }
-        let spent = &self.spent;
         if self.now < bounds.ticks {
             actions.push(Action::Tick(None));
             for (n, process) in self.processes.iter().enumerate() {
-                if process.alive && (process.slow < bounds.slow_ticks || bounds.lie == Lie::ClockStops) {
+                let slips = bounds.slips_each.is_some_and(|each| process.since_slip + 1 >= each);
+                if process.alive && (slips || bounds.lie == Lie::ClockStops) {
                     actions.push(Action::Tick(Some(n)));
                 }
             }
         }
-        for (n, process) in self.processes.iter().enumerate() {
-            if process.alive {
-                if process.machine.next_wake().is_some_and(|at| at <= bounds.tick * process.clock) {
-                    actions.push(Action::Wake(n));
-                }
-                if process.cursor < self.history.len() {
-                    actions.push(Action::Watch(n));
-                    if spent.relists < bounds.relists {
-                        actions.push(Action::Relist(n));
-                    }
-                }
-                if spent.kills < bounds.kills {
-                    actions.push(Action::Kill(n));
-                }
-                if spent.resignations < bounds.resignations {
-                    actions.push(Action::Resign(n));
-                }
-                if spent.step_downs < bounds.step_downs && self.leads(n, bounds) {
-                    actions.push(Action::StepDown(n));
-                }
-            } else if spent.restarts < bounds.restarts {
-                actions.push(Action::Restart(n));
-            }
+        for n in 0..self.processes.len() {
+            self.actions_of(n, bounds, actions);
         }
+        let (spent, most) = (&self.spent, &bounds.most);
         for n in 0..self.requests.len() {
             actions.push(Action::Serve(n));
-            if spent.losses < bounds.losses {
+            if spent.losses < most.losses {
                 actions.push(Action::LoseRequest(n));
+            }
+            if spent.failures < most.failures {
+                let all = [Failure::Refused, Failure::UnknownNotDone, Failure::UnknownDone];
+                actions.extend(all.map(|failure| Action::Fail(n, failure)));
             }
         }
         for n in 0..self.answers.len() {
             actions.push(Action::Answer(n, false));
-            if spent.duplicates < bounds.duplicates {
+            if spent.duplicates < most.duplicates {
                 actions.push(Action::Answer(n, true));
             }
-            if spent.losses < bounds.losses {
+            if spent.losses < most.losses {
                 actions.push(Action::LoseAnswer(n));
             }
         }
-        if spent.touches < bounds.touches && self.lease().is_some() {
-            actions.push(Action::Touch);
-        }
-        if bounds.operator != Operator::Absent {
-            if let Some(seen) = self.lease()
-                && self.judged != Some(seen.version)
-                && self.holder_is_dead(bounds)
-            {
+        if let Some(seen) = self.server.lease() {
+            if spent.touches < most.touches {
+                actions.push(Action::Touch(Touch::Nothing));
+                actions.extend((0..bounds.timings.len()).map(|k| Action::Touch(Touch::Timing(k))));
+                if !bounds.timings.is_empty() {
+                    actions.extend((0..=bounds.candidates).map(|k| Action::Touch(Touch::Prefer(k))));
+                }
+            }
+            if spent.vandalisms < most.vandalisms {
+                let absurd = [Vandalism::Nulls, Vandalism::Zeros, Vandalism::Negatives, Vandalism::Ghost];
+                actions.extend(absurd.into_iter().chain([Vandalism::Delete]).map(Action::Vandalize));
+            }
+            let judgeable = bounds.operator != Operator::Absent && self.judged != Some(seen.version);
+            if judgeable && self.holder_is_dead(bounds) {
                 actions.push(Action::Judge);
             }
-            if self.judged.is_some() {
-                actions.push(Action::Clear);
+        }
+        if self.judged.is_some() {
+            actions.push(Action::Clear);
+        }
+        let due = |n: &usize| self.foreign[*n].is_due(START + bounds.tick * self.now);
+        actions.extend((0..self.foreign.len()).filter(due).map(Action::Foreign));
+    }
+
+    fn actions_of(&self, n: usize, bounds: &Bounds, actions: &mut Vec<Action>) {
+        let (spent, most, process) = (&self.spent, &bounds.most, &self.processes[n]);
+        if !process.alive {
+            if spent.restarts < most.restarts {
+                actions.push(Action::Restart(n));
             }
+            return;
+        }
+        if spent.kills < most.kills {
+            actions.push(Action::Kill(n));
+        }
+        if process.paused {
+            actions.push(Action::Resume(n));
+            return;
+        }
+        if spent.pauses < most.pauses {
+            actions.push(Action::Pause(n));
+        }
+        if !process.stuck && process.machine.next_wake().is_some_and(|at| at <= process.clock) {
+            actions.push(Action::Wake(n));
+        }
+        if process.watching {
+            if process.cursor < self.server.history.len() {
+                actions.push(Action::Watch(n));
+            }
+            if spent.breaks < most.breaks {
+                actions.push(Action::Break(n));
+            }
+        } else {
+            actions.push(Action::Reconnect(n));
+        }
+        if spent.resignations < most.resignations && !process.resigned {
+            actions.push(Action::Resign(n));
+        }
+        if spent.step_downs < most.step_downs && self.leads(n, bounds) {
+            actions.push(Action::StepDown(n));
+        }
+        if process.machine.should_step_down() {
+            actions.push(Action::Obey(n));
         }
     }
 
     /// What becomes of the world.
     pub fn apply(&mut self, bounds: &Bounds, action: Action) {
+        self.succeeded = false;
+        let most = &bounds.most;
         match action {
-            Action::Tick(slow) => {
-                self.now += 1;
-                for (n, process) in self.processes.iter_mut().enumerate() {
-                    if slow == Some(n) {
-                        process.slow += 1;
-                    } else {
-                        process.clock += 1;
-                    }
-                }
-            }
+            Action::Tick(slow) => self.tick(bounds, slow),
             Action::Wake(n) => self.step(bounds, n, Input::Woken),
             Action::Watch(n) => {
-                let observation = self.shown(bounds, self.history[self.processes[n].cursor].clone());
+                let observation = shown(bounds, self.server.history[self.processes[n].cursor].clone());
                 self.processes[n].cursor += 1;
                 self.step(bounds, n, Input::Watched(observation));
             }
-            Action::Relist(n) => {
-                self.spent.relists += 1;
-                self.processes[n].cursor = self.history.len();
+            Action::Break(n) => {
+                spend(&mut self.spent.breaks, most.breaks);
+                self.processes[n].watching = false;
                 self.step(bounds, n, Input::WatchLost);
-                let observation = self.shown(bounds, self.present());
-                self.step(bounds, n, Input::Watched(observation));
+            }
+            Action::Reconnect(n) => {
+                self.processes[n].watching = true;
+                self.processes[n].cursor = self.server.history.len();
+                // It does not tell that there is no Lease.
+                if self.server.lease().is_some() {
+                    let observation = shown(bounds, self.server.present());
+                    self.step(bounds, n, Input::Watched(observation));
+                }
             }
             Action::Serve(k) => {
                 let (n, request) = self.requests.remove(k);
                 let answer = self.serve(bounds, n, &request.what);
                 self.answers.push((n, request.id, answer));
             }
+            Action::Fail(k, failure) => {
+                spend(&mut self.spent.failures, most.failures);
+                let (n, request) = self.requests.remove(k);
+                if failure == Failure::UnknownDone {
+                    self.serve(bounds, n, &request.what);
+                }
+                let answer = if failure == Failure::Refused { Answer::Refused } else { Answer::Unknown };
+                self.answers.push((n, request.id, answer));
+            }
             Action::LoseRequest(k) => {
-                self.spent.losses += 1;
+                spend(&mut self.spent.losses, most.losses);
                 self.requests.remove(k);
             }
             Action::Answer(k, twice) => {
                 let (n, id, answer) = self.answers[k].clone();
                 if twice {
-                    self.spent.duplicates += 1;
+                    spend(&mut self.spent.duplicates, most.duplicates);
                 } else {
                     self.answers.remove(k);
                 }
-                if self.processes[n].alive {
-                    let request = if bounds.lie == Lie::MixedUp { self.processes[n].newest_request } else { id };
-                    if bounds.lie == Lie::GivesUp && answer == Answer::Conflict {
-                        self.processes[n].stuck = true;
-                    }
-                    self.step(bounds, n, Input::Answered { request, answer });
-                }
+                self.answer(bounds, n, id, answer);
             }
             Action::LoseAnswer(k) => {
-                self.spent.losses += 1;
+                spend(&mut self.spent.losses, most.losses);
                 self.answers.remove(k);
             }
+            Action::Pause(n) => {
+                spend(&mut self.spent.pauses, most.pauses);
+                self.processes[n].paused = true;
+            }
+            Action::Resume(n) => self.processes[n].paused = false,
             Action::Kill(n) => {
-                self.spent.kills += 1;
+                spend(&mut self.spent.kills, most.kills);
                 self.processes[n].alive = false;
             }
-            Action::Restart(n) => {
-                self.spent.restarts += 1;
-                let process = &mut self.processes[n];
-                let newest = process.newest_request;
-                process.machine = Candidate::new(format!("c{n}"), bounds.timing, bounds.tick * process.clock);
-                process.alive = true;
-                process.believes_until = Time::ZERO;
-                // A watch begins with the Lease as it is.
-                process.cursor = self.history.len() - 1;
-                // What the process before it asked is answered to nobody.
-                self.answers.retain(|(to, id, _)| *to != n || *id > newest);
-                for (_, request) in self.requests.iter_mut().filter(|(from, _)| *from == n) {
-                    request.id = 0;
-                }
-            }
+            Action::Restart(n) => self.restart(bounds, n),
             Action::Resign(n) => {
-                self.spent.resignations += 1;
+                spend(&mut self.spent.resignations, most.resignations);
+                self.processes[n].resigned = true;
                 self.step(bounds, n, Input::Resign);
             }
             Action::StepDown(n) => {
-                self.spent.step_downs += 1;
+                spend(&mut self.spent.step_downs, most.step_downs);
                 self.step(bounds, n, Input::StepDown);
             }
-            Action::Touch => {
-                self.spent.touches += 1;
-                let record = self.lease().map(|seen| seen.record.clone()).unwrap_or_default();
-                self.write(record);
-            }
-            Action::Judge => self.judged = self.lease().map(|seen| seen.version),
+            Action::Obey(n) => self.step(bounds, n, Input::StepDown),
+            Action::Touch(touch) => self.touch(bounds, touch),
+            Action::Vandalize(vandalism) => self.vandalize(bounds, vandalism),
+            Action::Judge => self.judged = self.server.lease().map(|seen| seen.version),
             Action::Clear => self.clear(bounds),
+            Action::Foreign(n) => {
+                let now = START + bounds.tick * self.now;
+                let foreign = &mut self.foreign[n];
+                let led = now < foreign.believes_until;
+                foreign.act(&mut self.server, bounds.timing, now, self.now);
+                self.tally.foreign_terms += u32::from(!led && now < foreign.believes_until);
+            }
         }
-        let leaders = (0..self.processes.len()).filter(|n| self.leads(*n, bounds)).count();
-        if leaders > 1 {
-            self.violation = Some("two lead at once");
+        if (0..self.processes.len()).filter(|n| self.leads(*n, bounds) && !self.is_void(*n)).count() > 1 {
+            self.violation = Some(TWO_LEAD);
+        }
+    }
+
+    fn tick(&mut self, bounds: &Bounds, slow: Option<usize>) {
+        self.now += u32::from(bounds.ticks != ENDLESS);
+        for (n, process) in self.processes.iter_mut().enumerate() {
+            let stops = bounds.lie == Lie::ClockStops && process.paused;
+            if slow == Some(n) || stops {
+                process.since_slip = 0;
+            } else {
+                process.clock += bounds.tick;
+                let most = bounds.slips_each.map_or(0, |each| each - 1);
+                process.since_slip = (process.since_slip + 1).min(most);
+            }
+        }
+    }
+
+    fn answer(&mut self, bounds: &Bounds, n: usize, id: u64, answer: Answer) {
+        let process = &mut self.processes[n];
+        if !process.alive || process.paused {
+            return;
+        }
+        let request = if bounds.lie == Lie::MixedUp { process.newest_request } else { id };
+        process.stuck |= bounds.lie == Lie::GivesUp && answer == Answer::Conflict;
+        self.step(bounds, n, Input::Answered { request, answer });
+    }
+
+    fn restart(&mut self, bounds: &Bounds, n: usize) {
+        spend(&mut self.spent.restarts, bounds.most.restarts);
+        let process = &mut self.processes[n];
+        process.machine = Candidate::new(name(n), bounds.timing, process.clock);
+        (process.alive, process.paused, process.watching) = (true, false, true);
+        (process.resigned, process.stuck) = (false, false);
+        process.believes_until = Time::ZERO;
+        // A watch begins with the Lease as it is, if it is.
+        process.cursor = self.server.history.len() - usize::from(self.server.lease().is_some());
+        // What the process before it asked is answered to nobody.
+        self.answers.retain(|(to, ..)| *to != n);
+        for (_, request) in self.requests.iter_mut().filter(|(from, _)| *from == n) {
+            request.id = 0;
         }
     }
 
     /// Whether a process would say that it leads, if it were asked now.
     pub fn leads(&self, n: usize, bounds: &Bounds) -> bool {
         let process = &self.processes[n];
-        let now = bounds.tick * process.clock;
-        let by_itself = process.machine.term(now).is_some();
-        process.alive && if bounds.lie == Lie::CountsFromAnswer { now < process.believes_until } else { by_itself }
+        let by_itself = process.machine.term(process.clock).is_some();
+        let counts = bounds.lie == Lie::CountsFromAnswer;
+        process.alive && if counts { process.clock < process.believes_until } else { by_itself }
     }
 
-    pub fn leader(&self, bounds: &Bounds) -> Option<usize> {
-        (0..self.processes.len()).find(|n| self.leads(*n, bounds))
-    }
-
-    pub fn lease(&self) -> Option<&Seen> {
-        match self.history.last() {
-            Some(Observation::Present(seen)) => Some(seen),
-            _ => None,
-        }
-    }
-
-    fn present(&self) -> Observation {
-        self.history.last().cloned().unwrap_or(Observation::Absent(None))
-    }
-
-    /// Nothing fails any more: every message arrives, everybody runs, time passes. The ticks until somebody leads.
-    pub fn settle(&mut self, bounds: &Bounds, patience: u32) -> Option<u32> {
-        for passed in 0..=patience {
-            loop {
-                let mut actions = Vec::new();
-                let calm = Bounds { ticks: 0, losses: 0, duplicates: 0, relists: 0, kills: 0, ..bounds.clone() };
-                let calm = Bounds { resignations: 0, step_downs: 0, touches: 0, operator: Operator::Absent, ..calm };
-                self.actions(&calm, &mut actions);
-                let Some(action) = actions.first() else { break };
-                self.apply(bounds, *action);
-            }
-            if self.leader(bounds).is_some() {
-                return Some(passed);
-            }
-            self.apply(bounds, Action::Tick(None));
-        }
-        None
+    /// Whether its term was ended by somebody who should not, before it could know.
+    fn is_void(&self, n: usize) -> bool {
+        let process = &self.processes[n];
+        process.machine.term(process.clock).is_some_and(|term| term.token.0 < self.void_before)
     }
 
     fn step(&mut self, bounds: &Bounds, n: usize, input: Input) {
         if self.processes[n].stuck {
             return;
         }
-        let now = bounds.tick * self.processes[n].clock;
+        let now = self.processes[n].clock;
+        if bounds.lie == Lie::Polls && matches!(input, Input::Watched(_)) && !self.leads(n, bounds) {
+            self.requests.push((n, Request { id: 0, deadline: now, what: What::Read }));
+            self.tally.standby_requests += 1;
+        }
         for output in self.processes[n].machine.step(input, now) {
+            let believes = now + bounds.timing.renew_deadline();
             match output {
                 Output::Send(request) => {
                     self.processes[n].newest_request = request.id;
+                    self.tally.standby_requests += u32::from(!self.leads(n, bounds));
                     self.requests.push((n, request));
                 }
                 Output::Gained(term) => {
                     self.note_term(bounds, n, term.token);
-                    self.processes[n].believes_until = now + bounds.timing.renew_deadline();
+                    self.processes[n].believes_until = believes;
                 }
-                Output::Extended(_) => self.processes[n].believes_until = now + bounds.timing.renew_deadline(),
-                Output::Lost(_) => self.processes[n].believes_until = Time::ZERO,
+                Output::Extended(_) => self.processes[n].believes_until = believes,
+                Output::Lost(_) => {
+                    self.processes[n].believes_until = Time::ZERO;
+                    self.tally.losses += 1;
+                }
                 Output::Left => {}
             }
         }
     }
 
     fn note_term(&mut self, bounds: &Bounds, n: usize, token: Version) {
-        let made = self.history.iter().find(|o| o.version() == Some(token));
-        let Some(Observation::Present(seen)) = made else {
-            self.violation = Some("a term's token is no version of the Lease");
-            return;
-        };
-        if seen.record.holder.as_deref() != Some(&format!("c{n}")) {
-            self.violation = Some("a term's token is the version of another's write");
-        }
-        let transitions = u64::try_from(seen.record.transitions.unwrap_or(0)).unwrap_or(0);
-        let token = if bounds.lie == Lie::TokenIsTransitions { transitions + 1 } else { token.0 };
-        if token <= self.largest_token {
-            self.violation = Some("a term's token is not larger than those before it");
-        }
-        self.largest_token = token;
-        self.terms.push(n);
-    }
-
-    fn shown(&self, bounds: &Bounds, mut observation: Observation) -> Observation {
-        if bounds.lie == Lie::Impatient
-            && let Observation::Present(seen) = &mut observation
-        {
-            seen.record.duration_seconds = seen.record.duration_seconds.map(|_| 1);
-        }
-        observation
-    }
-
-    fn serve(&mut self, bounds: &Bounds, n: usize, what: &What) -> Answer {
-        let present = self.lease().cloned();
-        match (what, present) {
-            (What::Read, _) => Answer::Done(self.shown(bounds, self.present())),
-            (What::Create(change), None) => Answer::Done(self.change(&Record::default(), change)),
-            (What::Replace(version, change), Some(seen))
-                if seen.version == *version || bounds.lie == Lie::NoPrecondition =>
-            {
-                let another = seen.record.holder.as_deref().is_some_and(|holder| holder != format!("c{n}"));
-                if another && change.holder.is_empty() {
-                    self.violation = Some("somebody released another's Lease");
-                }
-                Answer::Done(self.change(&seen.record, change))
+        let made = self.server.history.iter().find(|o| o.version() == Some(token));
+        let mut value = token.0;
+        if let Some(Observation::Present(seen)) = made {
+            if seen.record.holder.as_deref() != Some(&name(n)) {
+                self.violation = Some("a term's token is the version of another's write");
             }
-            (What::Create(_), Some(_)) | (What::Replace(..), _) => Answer::Conflict,
+            if bounds.lie == Lie::TokenIsTransitions {
+                value = 1 + u64::try_from(seen.record.transitions.unwrap_or(0)).unwrap_or(0);
+            }
         }
-    }
-
-    fn change(&mut self, old: &Record, change: &Change) -> Observation {
-        let stamp = i64::try_from(self.version + 1).ok();
-        self.write(Record {
-            holder: Some(change.holder.clone()).filter(|holder| !holder.is_empty()),
-            duration_seconds: Some(change.duration_seconds),
-            acquired: if change.acquires { stamp } else { old.acquired },
-            renewed: stamp,
-            transitions: Some(change.transitions),
-        })
-    }
-
-    fn write(&mut self, record: Record) -> Observation {
-        self.version += 1;
-        let seen = Seen { version: Version(self.version), record, timing: None, preferred: None };
-        self.history.push(Observation::Present(seen));
-        self.present()
-    }
-
-    fn holder_is_dead(&self, bounds: &Bounds) -> bool {
-        let Some(holder) = self.lease().and_then(|seen| seen.record.holder.as_deref()) else { return false };
-        let is_holder = |n: usize| format!("c{n}") == holder;
-        (0..self.processes.len())
-            .any(|n| is_holder(n) && (!self.processes[n].alive || bounds.lie == Lie::ClearsTheLiving))
-    }
-
-    fn clear(&mut self, bounds: &Bounds) {
-        let judged = self.judged.take();
-        let Some(seen) = self.lease().cloned() else { return };
-        if judged != Some(seen.version) && bounds.lie != Lie::ClearsAnyVersion {
+        if token.0 < self.void_before {
             return;
         }
-        let holder = seen.record.holder.clone();
-        if (0..self.processes.len()).any(|n| Some(format!("c{n}")) == holder && self.leads(n, bounds)) {
-            self.violation = Some("a live leader was cleared");
+        if self.last_term.is_some_and(|(_, last)| value <= last) {
+            self.violation = Some(TOKEN_FELL);
         }
-        self.cleared = true;
-        if bounds.operator == Operator::Deletes {
-            self.version += 1;
-            self.history.push(Observation::Absent(Some(Version(self.version))));
-        } else {
-            self.write(Record { holder: None, duration_seconds: Some(1), ..seen.record });
-        }
+        self.succeeded = self.last_term.is_some_and(|(last, _)| last != n);
+        self.last_term = Some((n, value));
+        self.tally.terms += 1;
+        self.tally.successions += u32::from(self.succeeded);
+    }
+}
+
+pub fn name(n: usize) -> String {
+    format!("c{n}")
+}
+
+pub(super) fn spend(spent: &mut u32, most: u32) {
+    if most != ENDLESS {
+        *spent += 1;
     }
 }
