@@ -43,8 +43,8 @@ test-generated: ## crds/ is what the code says
 	$(CARGO) run -q -p leadergroup-api | diff -u crds/leadergroups.yaml - || { echo "crds/ is out of date: run make generate" >&2; exit 1; }
 
 .PHONY: test-unit
-test-unit: ## Evidence tables, injected orders of events, random histories
-	$(CARGO) test -p leadergroup-api -p leadergroup-operator
+test-unit: ## Evidence tables, injected orders of events, random histories, the election protocol's models
+	$(CARGO) test -p leadergroup-api -p leadergroup-election -p leadergroup-operator
 
 .PHONY: test-harness
 test-harness: ## The test cluster's own tests
