@@ -27,7 +27,7 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 	$(CARGO) run -q -p leadergroup-e2e --bin demo
 
 .PHONY: test
-test: test-format test-lint test-generated test-unit test-harness test-faults test-e2e ## Everything below, in order
+test: test-format test-lint test-generated test-unit test-harness test-elector test-faults test-e2e ## Everything below, in order
 	@echo "make test: every layer passed"
 
 .PHONY: test-format
@@ -45,10 +45,16 @@ test-generated: ## crds/ is what the code says
 .PHONY: test-unit
 test-unit: ## Evidence tables, injected orders of events, random histories, the election protocol's models
 	$(CARGO) test -p leadergroup-api -p leadergroup-election -p leadergroup-operator
+	$(CARGO) test -p leadergroup-elector --doc
 
 .PHONY: test-harness
 test-harness: ## The test cluster's own tests
 	$(CARGO) test -p leadergroup-cluster
+
+.PHONY: test-elector
+test-elector: ## The elector command as processes: what it runs, kills and answers
+	@$(with_cluster)
+	$(CARGO) test -p leadergroup-elector --lib --bins --tests
 
 # FAULT_SCHEDULES says how many, FAULT_SEED plays one again.
 .PHONY: test-faults
@@ -62,7 +68,8 @@ test-e2e: ## The API server's validation, and every row of the evidence table on
 	@$(with_cluster)
 	$(CARGO) test -p leadergroup-e2e --lib --bins
 	# They wait more than they work, so more at a time than there are cores.
-	$(CARGO) test -p leadergroup-e2e --test api --test evidence --test bad_input -- --test-threads=6
+	$(CARGO) test -p leadergroup-e2e --test api --test evidence --test bad_input --test elector_library --test elector_samples \
+		--test elector_run --test elector_serve --no-fail-fast -- --test-threads=6
 	# These end the operator, or take its node away, so one test at a time.
 	for serial in restart failover node_lost zz_least_rbac; do
 		$(CARGO) test -p leadergroup-e2e --test "$$serial" -- --test-threads=1
@@ -84,11 +91,13 @@ bench: ## The figures: of the operator, of our elector beside others, and under 
 	if [ -n "$$parts" ]; then $(CARGO) run -q -p leadergroup-bench --$$parts; fi
 
 .PHONY: binary
-binary: ## Build the operator as one static binary, for crates/operator/Dockerfile
+binary: ## Build the operator and the elector as static binaries, for the Dockerfiles in crates
 	host=$$(rustc -vV | sed -n 's/^host: //p')
 	export CARGO_TARGET_$$(tr a-z- A-Z_ <<<"$$host")_RUSTFLAGS="-C target-feature=+crt-static"
 	$(CARGO) build --release -p leadergroup-operator --target "$$host"
-	echo "target/$$host/release"
+	$(CARGO) build --profile small -p leadergroup-elector --bin elector --target "$$host"
+	echo "the operator: target/$$host/release"
+	echo "the elector: target/$$host/small"
 
 .PHONY: generate
 generate: ## Write crds/ from the code

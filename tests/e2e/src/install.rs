@@ -82,12 +82,12 @@ impl Installed {
         if self.cluster.is_existing() {
             return image_from(
                 "ELECTOR_IMAGE",
-                "an image with elector, its entrypoint, and /workload (tests/workload)",
+                "an image with elector, its entrypoint, /workload (tests/workload) and /lead (an example of the elector)",
             );
         }
         if self.cluster.has_real_node() {
             let elector = static_program("LEADERGROUP_ELECTOR_PROGRAM", ELECTOR)?;
-            self.cluster.load_image_of(ELECTOR_IMAGE, &[&elector, &build(WORKLOAD, true)?])?;
+            self.cluster.load_image_of(ELECTOR_IMAGE, &[&elector, &build(WORKLOAD, true)?, &build(LEAD, true)?])?;
         }
         Ok(ELECTOR_IMAGE.to_owned())
     }
@@ -138,12 +138,15 @@ fn image_from(variable: &str, what: &str) -> Result<String> {
 #[derive(Clone, Copy)]
 struct Program {
     package: &'static str,
+    /// What kind of target it is, as cargo's flag.
+    kind: &'static str,
     name: &'static str,
 }
 
-const OPERATOR: Program = Program { package: "leadergroup-operator", name: "leadergroup-operator" };
-const ELECTOR: Program = Program { package: "leadergroup-elector", name: "elector" };
-const WORKLOAD: Program = Program { package: "leadergroup-workload", name: "workload" };
+const OPERATOR: Program = Program { package: "leadergroup-operator", kind: "--bin", name: "leadergroup-operator" };
+const ELECTOR: Program = Program { package: "leadergroup-elector", kind: "--bin", name: "elector" };
+const LEAD: Program = Program { package: "leadergroup-elector", kind: "--example", name: "lead" };
+const WORKLOAD: Program = Program { package: "leadergroup-workload", kind: "--bin", name: "workload" };
 
 /// A program for an image: the one that the variable names, or else one built here.
 fn static_program(variable: &str, program: Program) -> Result<PathBuf> {
@@ -152,10 +155,10 @@ fn static_program(variable: &str, program: Program) -> Result<PathBuf> {
 }
 
 /// Builds a program: for an image static and optimized, otherwise in the quickest way.
-fn build(Program { package, name }: Program, image: bool) -> Result<PathBuf> {
+fn build(Program { package, kind, name }: Program, image: bool) -> Result<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace_root()?);
-    cargo.args(["build", "--quiet", "--package", package, "--bin", name]);
+    cargo.args(["build", "--quiet", "--package", package, kind, name]);
     cargo.arg("--message-format=json-render-diagnostics");
     if image {
         let triple = host_triple()?;
