@@ -151,7 +151,10 @@ impl Candidate {
         }
         self.finish_leaving(now, &mut out);
         if let Some(what) = self.next_request(now) {
-            out.push(Output::Send(self.send(what, now)));
+            let before = self.own_term();
+            let request = self.send(what, now);
+            out.extend(self.own_term().filter(|term| before != Some(*term)).map(Output::Extended));
+            out.push(Output::Send(request));
         }
         out
     }
@@ -172,8 +175,12 @@ impl Candidate {
 
     /// The present term, if this candidate leads at that moment.
     pub fn term(&self, now: Time) -> Option<Term> {
+        self.own_term().filter(|term| now < term.valid_until)
+    }
+
+    fn own_term(&self) -> Option<Term> {
         match &self.role {
-            Role::Leading { term, .. } if now < term.valid_until => Some(*term),
+            Role::Leading { term, .. } => Some(*term),
             _ => None,
         }
     }
@@ -385,15 +392,16 @@ impl Candidate {
         }
         // Standbys count from when they see the record, which is after it was sent.
         let valid_until = request.sent_at.saturating_add(request.timing.renew_deadline());
+        let expires_at = request.sent_at.saturating_add(request.timing.lease_duration());
         let next = request.sent_at.saturating_add(request.timing.retry_period());
         match &mut self.role {
             // What is known to have come after it did not end the term.
             Role::Leading { term, renew_at, .. } => {
-                (term.valid_until, *renew_at) = (valid_until, next);
+                (term.valid_until, term.expires_at, *renew_at) = (valid_until, expires_at, next);
                 out.push(Output::Extended(*term));
             }
             Role::Standby if !superseded && now < valid_until => {
-                let term = Term { token: version, valid_until };
+                let term = Term { token: version, valid_until, expires_at };
                 let passed_over = self.known.preferred().cloned();
                 self.role = Role::Leading { term, renew_at: next, passed_over };
                 out.push(Output::Gained(term));

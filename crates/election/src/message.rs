@@ -45,7 +45,7 @@ pub enum Output {
     Send(Request),
     /// This candidate leads.
     Gained(Term),
-    /// It still leads, and for longer.
+    /// It still leads, until another moment: a later one, or an earlier one while it shortens the lease duration.
     Extended(Term),
     /// It leads no more.
     Lost(Loss),
@@ -83,6 +83,9 @@ pub struct Term {
     pub token: Version,
     /// Until when this candidate leads unless it renews. Counts from before the renewing request was sent.
     pub valid_until: Time,
+    /// When the Lease can have run out unless it is renewed, and another may lead: later than `valid_until`. Whatever
+    /// goes on outside of this candidate because it led must have ended by then.
+    pub expires_at: Time,
 }
 
 /// Why leadership ended.

@@ -129,6 +129,7 @@ impl Candidate {
             // Whoever sees a shortened duration counts on it at once, whether this candidate learns of it or not.
             Role::Leading { term, .. } if kind == Kind::Hold => {
                 term.valid_until = term.valid_until.min(now.saturating_add(self.timing.renew_deadline()));
+                term.expires_at = term.expires_at.min(now.saturating_add(self.timing.lease_duration()));
             }
             _ => {}
         }

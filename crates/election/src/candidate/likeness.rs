@@ -80,6 +80,8 @@ impl Candidate {
             Role::Leading { term, renew_at, passed_over } => {
                 term.token = names.version(term.token);
                 term.valid_until = due(term.valid_until);
+                // No decision depends on it.
+                term.expires_at = Time::ZERO;
                 *renew_at = due(*renew_at);
                 *passed_over = passed_over.as_deref().map(|passed_over| names.identity(passed_over));
             }

@@ -14,7 +14,7 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 pub struct CampaignArguments {
     /// The name of the Lease
     #[arg(long, env = "ELECTOR_LEASE", value_name = "NAME")]
-    lease: String,
+    lease: Option<String>,
 
     /// The namespace of the Lease [default: that of this pod]
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
@@ -48,7 +48,14 @@ impl CampaignArguments {
     /// What the library needs.
     pub fn options(&self) -> Result<Options> {
         let timing = Timing::new(self.lease_duration, self.renew_deadline, self.retry_period)?;
-        Ok(Options::new(self.namespace()?, &self.lease, self.identity()?).timing(timing))
+        let Some(lease) = self.lease.as_ref().filter(|lease| !lease.is_empty()) else {
+            bail!(
+                "it is not said which Lease to campaign for: give --lease NAME, or set ELECTOR_LEASE, in a pod for \
+                 instance from its label app:\n  \
+                 env: [{{name: ELECTOR_LEASE, valueFrom: {{fieldRef: {{fieldPath: \"metadata.labels['app']\"}}}}}}]"
+            );
+        };
+        Ok(Options::new(self.namespace()?, lease, self.identity()?).timing(timing))
     }
 
     fn namespace(&self) -> Result<String> {

@@ -21,6 +21,12 @@ struct Arguments {
 enum Command {
     /// Run a program only while this candidate leads
     Run(run::Arguments),
+    /// Keep a program to its term (started by `run`)
+    #[command(hide = true)]
+    Watchdog(run::watchdog::Arguments),
+    /// Become the program (started by the watchdog)
+    #[command(hide = true)]
+    Become(run::stage::Arguments),
     /// Tell programs beside this one, over HTTP, whether this candidate leads
     Serve(serve::Arguments),
 }
@@ -36,7 +42,9 @@ fn main() -> ExitCode {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     let result = match arguments.command {
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => return run::run(&arguments),
+        Command::Watchdog(arguments) => run::watchdog::watch(arguments),
+        Command::Become(arguments) => run::stage::become_program(&arguments),
         Command::Serve(arguments) => serve::serve(arguments),
     };
     result.unwrap_or_else(|error| {

@@ -77,7 +77,10 @@ mod tests {
 
     fn view(holder: Option<&str>, term: Option<(u64, u64)>) -> View {
         let status = Status { holder: holder.map(Into::into), ..Status::default() };
-        let term = term.map(|(token, until)| Term { token: Version(token), valid_until: Duration::from_millis(until) });
+        let term = term.map(|(token, until)| {
+            let until = Duration::from_millis(until);
+            Term { token: Version(token), valid_until: until, expires_at: until }
+        });
         let about = About::of(&Options::new("shop", "billing", "a"));
         about.view(&status, term, Duration::ZERO, Timestamp::UNIX_EPOCH)
     }

@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_leader_tells_its_term_and_never_longer_than_it_is() {
-        let term = Term { token: Version(4711), valid_until: Duration::from_micros(20_000_900) };
+        let term =
+            Term { token: Version(4711), valid_until: Duration::from_micros(20_000_900), expires_at: Duration::MAX };
         let clock = "2026-01-31T12:00:00.25Z".parse().unwrap();
         let view = about("billing-0_5f2c").view(&held_by("billing-0_5f2c"), Some(term), Duration::from_secs(12), clock);
         assert_eq!(
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_term_that_has_ended_is_not_told() {
-        let term = Term { token: Version(1), valid_until: Duration::from_secs(12) };
+        let term = Term { token: Version(1), valid_until: Duration::from_secs(12), expires_at: Duration::MAX };
         let view = about("a").view(&held_by("a"), Some(term), Duration::from_secs(12), Timestamp::UNIX_EPOCH);
         assert!(!view.leading && view.term.is_none(), "{view:?}");
     }

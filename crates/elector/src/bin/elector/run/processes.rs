@@ -1,0 +1,130 @@
+//! The processes below this one: found, signalled, reaped.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait, waitpid};
+
+/// A process, as the kernel tells of it.
+#[derive(Clone, Copy, Debug)]
+struct Process {
+    id: Pid,
+    parent: i32,
+    session: i32,
+    is_zombie: bool,
+}
+
+/// Reads `/proc/ID/stat`: the name in brackets may contain anything.
+fn parse(stat: &str) -> Option<Process> {
+    let (id, _) = stat.split_once(' ')?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let _group = fields.next()?;
+    let session = fields.next()?.parse().ok()?;
+    let id = Pid::from_raw(id.parse().ok()?)?;
+    Some(Process { id, parent, session, is_zombie: matches!(state, "Z" | "X") })
+}
+
+fn all() -> io::Result<Vec<Process>> {
+    let is_process = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+    let entries = fs::read_dir("/proc")?.filter_map(Result::ok);
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_process(name));
+    // A process may end before it is read.
+    Ok(names.filter_map(|name| parse(&fs::read_to_string(format!("/proc/{name}/stat")).ok()?)).collect())
+}
+
+/// The processes below this one but those of its own session.
+fn below() -> io::Result<Vec<Process>> {
+    let all = all()?;
+    let own = getpid();
+    let session = all.iter().find(|process| process.id == own).map(|process| process.session);
+    let mut found: Vec<Process> = Vec::new();
+    let mut parents = vec![own];
+    while let Some(parent) = parents.pop() {
+        for child in all.iter().filter(|process| process.parent == parent.as_raw_nonzero().get()) {
+            parents.push(child.id);
+            found.push(*child);
+        }
+    }
+    found.retain(|process| Some(process.session) != session);
+    Ok(found)
+}
+
+/// Sends a signal to all processes below this one that are not of its session. Says whether there are any.
+pub fn signal_all(signal: Signal) -> io::Result<bool> {
+    let living: Vec<Process> = below()?.into_iter().filter(|process| !process.is_zombie).collect();
+    for process in &living {
+        signal_one(process.id, signal);
+    }
+    Ok(!living.is_empty())
+}
+
+/// Sends a signal; that the process has ended is none of the sender's concern.
+pub fn signal_one(id: Pid, signal: Signal) {
+    match kill_process(id, signal) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(error) => tracing::error!(process = id.as_raw_nonzero().get(), %error, "can't be sent a signal"),
+    }
+}
+
+/// What became of the children of this process.
+pub enum Children {
+    /// Some are left.
+    Left,
+    /// None, and so no descendants either: a subreaper becomes the parent of each whose own parent ends.
+    None,
+}
+
+/// Reaps all children that have ended, and tells of each.
+pub fn reap(mut ended: impl FnMut(Pid, u8)) -> io::Result<Children> {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((id, status))) => ended(id, code(ExitStatus::from_raw(status.as_raw()))),
+            Ok(None) => return Ok(Children::Left),
+            Err(Errno::CHILD) => return Ok(Children::None),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Reaps the children that have ended and are not of this process's session. Those of its session were started by
+/// somebody in this program who waits for them.
+pub fn reap_adopted() -> io::Result<()> {
+    let own = getpid().as_raw_nonzero().get();
+    for child in below()?.into_iter().filter(|process| process.is_zombie && process.parent == own) {
+        // Nobody else reaps it, and how it ended is known by other ways.
+        let _ = waitpid(Some(child.id), WaitOptions::NOHANG);
+    }
+    Ok(())
+}
+
+/// As shells tell it: the exit code, or 128 and the number of the signal.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_and_blanks_is_no_trap() {
+        let process = parse("42 (a) R 1 (b) Z 7 42 40 0 -1").unwrap();
+        assert_eq!((process.id.as_raw_nonzero().get(), process.parent, process.session), (42, 7, 40));
+        assert!(process.is_zombie);
+        assert!(parse("42 (a").is_none());
+    }
+
+    #[test]
+    fn codes_are_those_of_a_shell() {
+        assert_eq!(code(ExitStatus::from_raw(3 << 8)), 3);
+        assert_eq!(code(ExitStatus::from_raw(15)), 143);
+    }
+}
