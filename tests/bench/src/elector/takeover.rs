@@ -18,6 +18,8 @@ const GROUPS: usize = 8;
 const ROUNDS: usize = 2;
 /// A standby has settled by then.
 const SETTLED: Duration = Duration::from_millis(700);
+/// The longest time between two tries of any library: its leaders end at moments that are spread over it.
+const LONGEST_PERIOD: Duration = Duration::from_secs(5);
 /// From a crash to the clear.
 const PROVEN: Duration = Duration::from_millis(300);
 
@@ -51,7 +53,8 @@ pub fn run(field: &Field) -> Result<()> {
     let mut ours = samples_table("ours, leader's end");
     for end in [End::Release, End::Clear] {
         eprintln!("{OURS} takeovers, leader {}", end.name());
-        let samples = takeovers(field, Library::Ours, &format!("ours-{end:?}").to_lowercase(), end, OURS)?;
+        let lease = format!("ours-{end:?}").to_lowercase();
+        let samples = takeovers(field, Library::Ours, &lease, end, &[Duration::ZERO; OURS])?;
         ours.add_row(samples.row(end.name(), 1000.0, "p99 <= 50"));
     }
     println!("{ours}\n\nAll, {GROUPS} groups of each library at the same time, in seconds.\n");
@@ -73,7 +76,8 @@ fn side_by_side(field: &Field, end: End) -> Result<Vec<(Library, Samples)>> {
         for n in 0..GROUPS {
             for library in Library::ALL {
                 let lease = format!("{}-{end:?}-{n}", library.name()).to_lowercase();
-                groups.push((library, scope.spawn(move || takeovers(field, library, &lease, end, ROUNDS))));
+                let waits: Vec<Duration> = (0..ROUNDS).map(|round| phase(round * GROUPS + n)).collect();
+                groups.push((library, scope.spawn(move || takeovers(field, library, &lease, end, &waits))));
             }
         }
         for library in Library::ALL {
@@ -90,15 +94,21 @@ fn side_by_side(field: &Field, end: End) -> Result<Vec<(Library, Samples)>> {
     })
 }
 
-/// Takeovers in one group of two.
-fn takeovers(field: &Field, library: Library, lease: &str, end: End, times: usize) -> Result<Samples> {
+/// One of all the moments that leaders end at.
+fn phase(nth: usize) -> Duration {
+    let of = u32::try_from(GROUPS * ROUNDS).unwrap_or(u32::MAX);
+    LONGEST_PERIOD * u32::try_from(nth).unwrap_or(0) / of
+}
+
+/// Takeovers in one group of two; the leaders end so long after the standbys have settled.
+fn takeovers(field: &Field, library: Library, lease: &str, end: End, waits: &[Duration]) -> Result<Samples> {
     let rivals = Rivals::new();
     let mut leader = rivals.start(field.launch(library, lease, None)?)?;
     rivals.led_by(Some(&leader.launch.identity))?;
     let mut samples = Samples::default();
-    for _ in 0..times {
+    for wait in waits {
         let standby = rivals.start(field.launch(library, lease, None)?)?;
-        thread::sleep(SETTLED);
+        thread::sleep(SETTLED + *wait);
         let from = match end {
             End::Release => {
                 let from = Instant::now();
