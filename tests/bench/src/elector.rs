@@ -27,7 +27,7 @@ pub enum Part {
 
 impl Part {
     /// All.
-    pub const ALL: [Self; 4] = [Self::Takeover, Self::Wrapped, Self::Cost, Self::Spikes];
+    pub const ALL: [Self; 4] = [Self::Takeover, Self::Cost, Self::Spikes, Self::Wrapped];
 
     /// What to call it on the command line.
     pub fn name(self) -> &'static str {

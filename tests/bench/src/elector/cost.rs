@@ -35,21 +35,16 @@ pub fn run(field: &Field) -> Result<()> {
     let requests = requests_since(&log, from)?;
 
     println!("\n## While nothing happens, for {} s, timing 15 s / 10 s / 2 s\n", WINDOW.as_secs());
-    let mut figures = table(&["candidate", "requests", "per second", "goal", "resident, MiB", "goal"]);
+    let mut figures = table(&["candidate", "requests", "per second", "goal", "resident, MiB"]);
     for (library, role, candidate) in &all {
         let count = requests.get(&field.user(&candidate.launch)).copied().unwrap_or_default();
-        let (none, small) = match (library, *role) {
-            (Library::Ours, "standby") => ("0", "<= 8"),
-            (Library::Ours, _) => ("", "<= 8"),
-            _ => ("", ""),
-        };
+        let goal = if (*library, *role) == (Library::Ours, "standby") { "0" } else { "" };
         figures.add_row([
             format!("{}, {role}", library.name()),
             count.to_string(),
             format!("{:.2}", f64::from(count) / WINDOW.as_secs_f64()),
-            none.to_owned(),
+            goal.to_owned(),
             format!("{:.1}", resident(candidate.running.pid())?),
-            small.to_owned(),
         ]);
     }
     println!("{figures}");
@@ -73,7 +68,7 @@ fn requests_since(log: &std::path::Path, from: u64) -> Result<BTreeMap<String, u
 }
 
 /// Resident memory of a process, MiB.
-fn resident(pid: u32) -> Result<f64> {
+pub fn resident(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the kernel tells no VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;

@@ -1,6 +1,11 @@
-//! How long it takes from the crash of a program in `elector run` to the start of another one that stood by.
+//! How long it takes from the crash of a program in `elector run` to the start of another one that stood by, and what
+//! memory that takes.
+//!
+//! `ELECTOR_PROGRAM` names an elector that was built before, to be measured instead.
 
+use std::env;
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +15,8 @@ use leadergroup_faults::process::Launch;
 use rustix::process::{Pid, kill_process};
 
 use crate::elector::candidates::{Field, Library, Rivals, build};
-use crate::figures::{Samples, samples_table};
+use crate::elector::cost::resident;
+use crate::figures::{Samples, samples_table, table};
 
 const CRASHES: usize = 60;
 const SETTLED: Duration = Duration::from_millis(700);
@@ -21,7 +27,9 @@ const WORKS: &str = "sleep";
 /// Measures and prints.
 pub fn run(field: &Field) -> Result<()> {
     eprintln!("{CRASHES} crashes of a program in elector run");
-    let elector = build(&workspace_root()?, &["--package", "leadergroup-elector", "--bin", "elector"], None)?;
+    let given = env::var_os("ELECTOR_PROGRAM").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let package = ["--package", "leadergroup-elector", "--bin", "elector"];
+    let elector = given.map_or_else(|| build(&workspace_root()?, &package, None), Ok)?;
     let launch = || -> Result<Launch> {
         let mut launch = field.launch(Library::Ours, "wrapped", None)?;
         launch.program.clone_from(&elector);
@@ -49,25 +57,45 @@ pub fn run(field: &Field) -> Result<()> {
         leader = standby;
     }
     println!("\n## From the crash of a program in `elector run` to the start of the next one, in milliseconds\n");
-    let mut table = samples_table("wrapped program");
-    table.add_row(samples.row("killed, the other one runs", 1000.0, "p99 <= 100"));
-    println!("{table}");
+    let mut takeover = samples_table("wrapped program");
+    takeover.add_row(samples.row("killed, the other one runs", 1000.0, "p99 <= 100"));
+    let standby = rivals.start(launch()?)?;
+    thread::sleep(SETTLED);
+    println!("{takeover}\n\n## Memory of `elector run`, without the program, all its processes, in MiB\n");
+    let mut memory = table(&["candidate", "resident", "goal"]);
+    for (role, candidate) in [("leader", &leader), ("standby", &standby)] {
+        let own = below(candidate.running.pid()).into_iter().filter(|pid| name_of(*pid) == "elector");
+        let sum = own.map(resident).sum::<Result<f64>>()?;
+        memory.add_row([role, &format!("{sum:.1}"), "<= 8"]);
+    }
+    println!("{memory}");
     Ok(())
+}
+
+fn name_of(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// A process and all that it started, and so on.
+fn below(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = all.get(next).copied() {
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+        next += 1;
+    }
+    all
 }
 
 /// The program somewhere below a process, once it works.
 fn program_of(elector: u32) -> Result<Pid> {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
-        let mut below = vec![elector];
-        while let Some(pid) = below.pop() {
-            if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == WORKS) {
-                return i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process without a number");
-            }
-            for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-                let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-                below.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
-            }
+        if let Some(pid) = below(elector).into_iter().find(|pid| name_of(*pid) == WORKS) {
+            return i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process without a number");
         }
         thread::sleep(LOOK);
     }
