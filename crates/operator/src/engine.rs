@@ -315,10 +315,16 @@ impl Engine {
         let message = match failure {
             // Said once, by the loss itself.
             Failure::NotLeading => return,
-            Failure::Conflict => format!("could not {what}: it changed meanwhile"),
-            Failure::Denied(message) | Failure::Unknown(message) => format!("could not {what}: {message}"),
+            // A lost race is normal.
+            Failure::Conflict => {
+                tracing::debug!(group = %key, failures, "could not {what}: it changed meanwhile");
+                format!("could not {what}: it changed meanwhile")
+            }
+            Failure::Denied(message) | Failure::Unknown(message) => {
+                tracing::warn!(group = %key, failures, "could not {what}: {message}");
+                format!("could not {what}: {message}")
+            }
         };
-        tracing::warn!(group = %key, failures, "{message}");
         if failures >= FAILURES_SHOWN {
             entry.memory.error = Some(message);
         }
