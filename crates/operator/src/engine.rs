@@ -312,19 +312,19 @@ impl Engine {
     fn failed(&mut self, key: &Key, what: &str, failure: Failure, now: Now) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let failures = Retry::after_failure(&mut entry.act_retry, now);
-        let message = match failure {
+        let (why, lost_race) = match failure {
             // Said once, by the loss itself.
             Failure::NotLeading => return,
-            // A lost race is normal.
-            Failure::Conflict => {
-                tracing::debug!(group = %key, failures, "could not {what}: it changed meanwhile");
-                format!("could not {what}: it changed meanwhile")
-            }
-            Failure::Denied(message) | Failure::Unknown(message) => {
-                tracing::warn!(group = %key, failures, "could not {what}: {message}");
-                format!("could not {what}: {message}")
-            }
+            Failure::Conflict => ("it changed meanwhile".to_owned(), true),
+            Failure::Denied(message) | Failure::Unknown(message) => (message, false),
         };
+        let message = format!("could not {what}: {why}");
+        // A lost race is normal.
+        if lost_race {
+            tracing::debug!(group = %key, failures, "{message}");
+        } else {
+            tracing::warn!(group = %key, failures, "{message}");
+        }
         if failures >= FAILURES_SHOWN {
             entry.memory.error = Some(message);
         }
