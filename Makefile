@@ -7,11 +7,19 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
-cluster := $(CARGO) run -q -p leadergroup-cluster --
+# All of the workspace at once, whatever is wanted of it: another selection would have its dependencies built with other
+# features, and so once more.
+test := $(CARGO) test --workspace
+target := $(or $(CARGO_TARGET_DIR),target)
+cluster := $(target)/debug/cluster
+# A package's test programs.
+tests_of = $(basename $(notdir $(wildcard $(1)/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard $(1)/tests/*/main.rs)))
+these = $(addprefix --test=,$(1))
 # KEEP=1 leaves the cluster up.
 KEEP ?=
 # The cluster is taken down by whoever started it.
 define with_cluster
+$(test) -q --no-run --test lifecycle
 if [ "$${CLUSTER:-}" = existing ] || $(cluster) status >/dev/null 2>&1; then started=; else started=1; fi
 trap 'if [ -n "$$started" ] && [ -z "$(KEEP)" ]; then $(cluster) down; fi' EXIT
 if [ "$${CLUSTER:-}" != existing ]; then $(cluster) up; fi
@@ -24,7 +32,8 @@ help: ## Say what there is
 .PHONY: demo
 demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it up)
 	@$(with_cluster)
-	$(CARGO) run -q -p leadergroup-e2e --bin demo
+	$(test) -q --no-run --test api
+	$(target)/debug/demo
 
 .PHONY: test
 test: test-format test-lint test-generated test-unit test-harness test-elector test-faults test-e2e ## Everything below, in order
@@ -40,42 +49,41 @@ test-lint: ## Clippy, warnings denied
 
 .PHONY: test-generated
 test-generated: ## crds/ is what the code says
-	$(CARGO) run -q -p leadergroup-api | diff -u crds/leadergroups.yaml - || { echo "crds/ is out of date: run make generate" >&2; exit 1; }
+	$(test) --test generated
 
 .PHONY: test-unit
 test-unit: ## Evidence tables, injected orders of events, random histories, the election protocol's models
-	$(CARGO) test -p leadergroup-api -p leadergroup-election -p leadergroup-operator
-	$(CARGO) test -p leadergroup-elector --doc
+	$(test) --lib --bins $(call these,$(call tests_of,crates/election)) $(call these,$(call tests_of,crates/operator))
+	$(test) --doc
 
 .PHONY: test-harness
 test-harness: ## The test cluster's own tests
-	$(CARGO) test -p leadergroup-cluster
+	$(test) $(call these,$(call tests_of,tests/cluster))
 
 .PHONY: test-elector
 test-elector: ## The elector command as processes: what it runs, kills and answers
 	@$(with_cluster)
-	$(CARGO) test -p leadergroup-elector --lib --bins --tests
+	$(test) $(call these,$(call tests_of,crates/elector))
 
 # FAULT_SCHEDULES says how many, FAULT_SEED plays one again.
 .PHONY: test-faults
 test-faults: ## Our elector under random faults of network, processes, API server and etcd: never two leaders
 	@$(with_cluster)
-	$(CARGO) test -p leadergroup-faults --lib --bins --test broken
-	$(CARGO) test -p leadergroup-faults --test schedules
+	$(test) --test broken
+	$(test) --test schedules
 
+# These end the operator, or take its node away, so one test at a time; the last looks at what all the others did.
+serial := restart failover node_lost zz_least_rbac
 .PHONY: test-e2e
 test-e2e: ## The API server's validation, and every row of the evidence table on a real kubelet
 	@$(with_cluster)
-	$(CARGO) test -p leadergroup-e2e --lib --bins
 	# They wait more than they work, so more at a time than there are cores.
-	$(CARGO) test -p leadergroup-e2e --test api --test evidence --test bad_input --test elector_library --test elector_samples \
-		--test elector_run --test elector_serve --no-fail-fast -- --test-threads=6
-	# These end the operator, or take its node away, so one test at a time.
-	for serial in restart failover node_lost zz_least_rbac; do
-		$(CARGO) test -p leadergroup-e2e --test "$$serial" -- --test-threads=1
+	$(test) --no-fail-fast $(call these,$(filter-out $(serial),$(call tests_of,tests/e2e))) -- --test-threads=6
+	for serial in $(serial); do
+		$(test) --test "$$serial" -- --test-threads=1
 	done
 
-# BENCH chooses parts: operator, elector (or one of its parts, such as elector-takeover), faults, histories.
+# BENCH chooses parts: operator, elector (or one of theirs, such as elector-takeover), faults, histories.
 BENCH ?= histories operator elector faults
 .PHONY: bench
 bench: ## The figures: of the operator, of our elector beside others, and under faults (BENCH="elector" for a part)
@@ -84,11 +92,12 @@ bench: ## The figures: of the operator, of our elector beside others, and under 
 	for part in $(BENCH); do
 		case "$$part" in
 		histories) ELECTION_HISTORIES=1000000 $(CARGO) test --release -p leadergroup-election --test simulation -- --nocapture ;;
-		faults) FAULT_SCHEDULES=100 $(CARGO) test -p leadergroup-faults --test schedules ;;
+		faults) FAULT_SCHEDULES=100 $(test) --test schedules ;;
 		*) parts="$$parts $$part" ;;
 		esac
 	done
-	if [ -n "$$parts" ]; then $(CARGO) run -q -p leadergroup-bench --$$parts; fi
+	# Optimized, so that it leaves the machine to what it measures.
+	if [ -n "$$parts" ]; then $(CARGO) run -q --release -p leadergroup-bench --$$parts; fi
 
 .PHONY: binary
 binary: ## Build the operator and the elector as static binaries, for the Dockerfiles in crates
@@ -106,9 +115,11 @@ generate: ## Write crds/ from the code
 
 .PHONY: cluster
 cluster: ## Start a real cluster, or find the one that runs
-	@$(cluster) up
-	@$(cluster) candidate
+	@$(test) -q --no-run --test lifecycle
+	$(cluster) up
+	$(cluster) candidate
 
 .PHONY: cluster-down
 cluster-down: ## End it, leaving nothing
-	@$(cluster) down
+	@$(test) -q --no-run --test lifecycle
+	$(cluster) down

@@ -312,4 +312,69 @@ mod tests {
         let given = given(assets.path());
         assert_eq!(given.keys().collect::<Vec<_>>(), ["etcd"]);
     }
+
+    /// A checkout of one small module, and a cache folder.
+    struct Small {
+        folder: tempfile::TempDir,
+        modules: [Module; 1],
+        go: Go,
+    }
+
+    impl Small {
+        fn new(main: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("go.mod"), "module small.test\n\ngo 1.20\n").unwrap();
+            fs::write(folder.path().join("main.go"), main).unwrap();
+            let modules = [Module { folder: ".", programs: &[("small", ".")] }];
+            let go = Go::find(folder.path(), &modules).unwrap();
+            Self { folder, modules, go }
+        }
+
+        /// Where the program is, once it is built or found.
+        fn obtain(&self) -> Result<PathBuf> {
+            let checkout = self.folder.path();
+            let cache = checkout.join("cache").join(self.go.key(checkout, &self.modules)?);
+            self.go.build_all(checkout, &self.modules, &["small"], &cache)?;
+            Ok(cache.join("small"))
+        }
+    }
+
+    const SOUND: &str = "package main\n\nfunc main() {}\n";
+
+    #[test]
+    fn a_program_is_built_once_and_again_when_its_module_changes() {
+        let small = Small::new(SOUND);
+        let first = small.obtain().unwrap();
+        assert!(Command::new(&first).status().unwrap().success());
+        // What is in the cache is used as it is.
+        fs::write(&first, "found").unwrap();
+        assert_eq!(small.obtain().unwrap(), first);
+        assert_eq!(fs::read(&first).unwrap(), b"found");
+        fs::write(small.folder.path().join("go.mod"), "module small.test\n\ngo 1.21\n").unwrap();
+        let second = small.obtain().unwrap();
+        assert_ne!(second, first);
+        assert!(Command::new(&second).status().unwrap().success());
+    }
+
+    #[test]
+    fn a_build_that_failed_leaves_nothing_to_be_taken_for_a_program() {
+        let small = Small::new("package main\n\nfunc main() { this does not compile }\n");
+        let error = small.obtain().unwrap_err().to_string();
+        assert!(error.contains("small could not be built"), "{error}");
+        let checkout = small.folder.path();
+        let cache = checkout.join("cache").join(small.go.key(checkout, &small.modules).unwrap());
+        let left: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [".lock"]);
+    }
+
+    #[test]
+    fn two_commands_build_a_program_once() {
+        let small = Small::new(SOUND);
+        let identity = |path: PathBuf| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+        std::thread::scope(|scope| {
+            let both = [(); 2].map(|()| scope.spawn(|| identity(small.obtain().unwrap())));
+            let [one, other] = both.map(|thread| thread.join().unwrap());
+            assert_eq!(one, other);
+        });
+    }
 }

@@ -136,17 +136,12 @@ fn image_from(variable: &str, what: &str) -> Result<String> {
 
 /// A program of this workspace.
 #[derive(Clone, Copy)]
-struct Program {
-    package: &'static str,
-    /// What kind of target it is, as cargo's flag.
-    kind: &'static str,
-    name: &'static str,
-}
+struct Program(&'static str);
 
-const OPERATOR: Program = Program { package: "leadergroup-operator", kind: "--bin", name: "leadergroup-operator" };
-const ELECTOR: Program = Program { package: "leadergroup-elector", kind: "--bin", name: "elector" };
-const LEAD: Program = Program { package: "leadergroup-elector", kind: "--example", name: "lead" };
-const WORKLOAD: Program = Program { package: "leadergroup-workload", kind: "--bin", name: "workload" };
+const OPERATOR: Program = Program("leadergroup-operator");
+const ELECTOR: Program = Program("elector");
+const LEAD: Program = Program("lead");
+const WORKLOAD: Program = Program("workload");
 
 /// A program for an image: the one that the variable names, or else one built here.
 fn static_program(variable: &str, program: Program) -> Result<PathBuf> {
@@ -155,10 +150,11 @@ fn static_program(variable: &str, program: Program) -> Result<PathBuf> {
 }
 
 /// Builds a program: for an image static and optimized, otherwise in the quickest way.
-fn build(Program { package, kind, name }: Program, image: bool) -> Result<PathBuf> {
+fn build(Program(name): Program, image: bool) -> Result<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace_root()?);
-    cargo.args(["build", "--quiet", "--package", package, kind, name]);
+    // Of the whole workspace, for the dependencies of all programs to be built once, with the same features.
+    cargo.args(["build", "--quiet", "--workspace", "--bin", name]);
     cargo.arg("--message-format=json-render-diagnostics");
     if image {
         let triple = host_triple()?;

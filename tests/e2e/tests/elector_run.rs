@@ -67,14 +67,19 @@ impl Drop for Lookout {
     }
 }
 
-/// Waits until a pod holds the Lease and runs the program, and all are ready. Returns that pod.
-async fn until_settled(session: &Session, place: &Namespace, replicas: i32) -> Result<Pod> {
+/// Waits until a pod holds the Lease, and all are ready. Returns that pod.
+async fn until_held(place: &Namespace, replicas: i32) -> Result<Pod> {
     use k8s_openapi::api::apps::v1::Deployment;
     let ready = |d: &Deployment| d.status.as_ref().is_some_and(|status| status.ready_replicas == Some(replicas));
     place.until("billing", "all pods are ready", ready).await?;
     let lease = place.until("billing", "the Lease is held", |lease: &Lease| lease.holder().is_some()).await?;
     let holder = lease.holder().context("nobody holds it any more")?;
-    let pod = place.pods().get(holder.split('_').next().unwrap_or_default()).await?;
+    Ok(place.pods().get(holder.split('_').next().unwrap_or_default()).await?)
+}
+
+/// Waits until the pod that holds the Lease also runs the program. Returns that pod.
+async fn until_settled(session: &Session, place: &Namespace, replicas: i32) -> Result<Pod> {
+    let pod = until_held(place, replicas).await?;
     let deadline = Instant::now() + leadergroup_e2e::PATIENCE;
     while processes(session, &pod, "workload")?.is_empty() {
         ensure!(Instant::now() < deadline, "the leader does not run the program\n{}", place.tell().await);
@@ -219,6 +224,6 @@ async fn a_missing_right_is_told_with_what_to_apply() -> Result<()> {
         .take_while(|line| !line.starts_with("20"))
         .collect();
     place.apply(&manifest.join("\n")).await?;
-    until_settled(&session, &place, 1).await?;
+    until_held(&place, 1).await?;
     Ok(())
 }

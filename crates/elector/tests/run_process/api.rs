@@ -90,6 +90,17 @@ impl Api {
         });
     }
 
+    /// Somebody asks for another leader, as the holder reads when it next looks.
+    pub fn prefer(&self, identity: &str) {
+        self.store(|store| {
+            store.version += 1;
+            let version = store.version.to_string();
+            let lease = store.lease.as_mut().expect("there is no Lease yet");
+            lease["metadata"]["annotations"][leadergroup_elector::lease::PREFERRED_HOLDER] = json!(identity);
+            lease["metadata"]["resourceVersion"] = json!(version);
+        });
+    }
+
     /// With each write, remember what this says.
     pub fn note(&self, note: impl Fn() -> usize + Send + 'static) {
         self.store(|store| store.note = Some(Box::new(note)));

@@ -72,6 +72,22 @@ fn a_program_is_killed_at_once_when_somebody_else_has_the_lease() {
 }
 
 #[test]
+fn when_another_shall_lead_the_program_ends_first_and_the_lease_is_released_then() {
+    let run = Wrapper::start(
+        "trap 'echo got TERM; sleep 0.3; echo ends; exit 3' TERM
+         echo started; while :; do sleep 0.02; done",
+    );
+    run.until_said("started", 1);
+    run.api.prefer("somebody-else");
+    run.until_said("ends", 1);
+    let release = run.until("the Lease is released", || run.api.release());
+    assert_eq!(release.noted, 0, "something ran when the Lease was released");
+    assert_eq!(run.said().matches("got TERM").count(), 1, "{}", run.said());
+    // The one that shall lead does not come.
+    run.until_said("started", 2);
+}
+
+#[test]
 fn nothing_survives_the_watchdog_and_the_program_runs_again() {
     let run = Wrapper::start(STUBBORN);
     run.until_said("started", 1);

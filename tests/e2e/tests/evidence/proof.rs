@@ -57,6 +57,33 @@ async fn a_leader_deleted_gracefully_is_cleared_at_once_and_events_tell_why() ->
 }
 
 #[tokio::test]
+async fn the_log_tells_what_was_judged_on_what_evidence_and_what_was_done() -> Result<()> {
+    let promise = "the operator's log tells the story of a group";
+    let Some(session) = Session::with_kubelet(promise).await? else { return Ok(()) };
+    let place = session.namespace("story").await?;
+    let leader = two_candidates(&place, &billing()).await?;
+    place.delete_pod(&leader).await?;
+    let next = place.until_led_by_another("billing", &leader).await?.leading_pod().context("nobody leads")?;
+    let group = format!("group={}/billing", place.name());
+    let steps: [&[&str]; 4] = [
+        &["reason=\"LeaderChanged\"", &leader, "leads"],
+        &["reason=\"HolderTerminated\"", &leader, "ended by its kubelet's word: container app"],
+        &["reason=\"HolderCleared\"", &leader, "after the verdict Terminated", "ended by its kubelet's word"],
+        &["reason=\"LeaderChanged\"", &next, &leader, "which was proven dead and cleared"],
+    ];
+    let operator = session.operator();
+    let last = [&[group.as_str(), "INFO"], steps[3]].concat();
+    operator.until_logged(&operator.leading_pod().await?, &last).await?;
+    let log = operator.log_about(place.name()).await?;
+    let mut lines = log.iter();
+    for step in steps {
+        let told = |line: &&String| [&group, "INFO"].iter().chain(step).all(|part| line.contains(part));
+        ensure!(lines.any(|line| told(&line)), "{step:?} is not told, or too late, in:\n{}", log.join("\n"));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_leader_that_releases_its_lease_needs_no_clear() -> Result<()> {
     let promise = "a release is told from a clear";
     let Some(session) = Session::with_kubelet(promise).await? else { return Ok(()) };

@@ -163,19 +163,21 @@ async fn leave(desk: &Desk, ConnectInfo(peer): ConnectInfo<SocketAddr>, leave: L
 }
 
 async fn healthz(State(desk): State<Arc<Desk>>) -> Response {
-    let status = desk.status.borrow().clone();
-    let overdue = desk.pulse.overdue();
-    if status.left {
-        say(StatusCode::OK, "ok: this candidate has resigned")
-    } else if desk.pulse.has_ended() {
-        say(StatusCode::SERVICE_UNAVAILABLE, "the campaign broke off")
-    } else if overdue > HANGS {
-        let told = format!("the campaign hangs: its next step is overdue by {} s", overdue.as_secs());
-        say(StatusCode::SERVICE_UNAVAILABLE, &told)
-    } else if let Some(problem) = status.problem {
-        say(StatusCode::OK, &format!("ok, but this candidate {problem}"))
-    } else {
-        say(StatusCode::OK, "ok")
+    let (code, told) = health(&desk.status.borrow(), desk.pulse.has_ended(), desk.pulse.overdue());
+    say(code, &told)
+}
+
+/// Whether the campaign goes on. Only what a restart would mend is a failure.
+fn health(status: &Status, has_ended: bool, overdue: Duration) -> (StatusCode, String) {
+    match &status.problem {
+        _ if status.left => (StatusCode::OK, "ok: this candidate has resigned".to_owned()),
+        _ if has_ended => (StatusCode::SERVICE_UNAVAILABLE, "the campaign broke off".to_owned()),
+        _ if overdue > HANGS => {
+            let told = format!("the campaign hangs: its next step is overdue by {} s", overdue.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, told)
+        }
+        Some(problem) => (StatusCode::OK, format!("ok, but this candidate {problem}")),
+        None => (StatusCode::OK, "ok".to_owned()),
     }
 }
 
@@ -189,5 +191,30 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
         say(StatusCode::OK, "ok")
     } else {
         say(StatusCode::SERVICE_UNAVAILABLE, "it is not known yet who holds the Lease")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_campaign_that_hangs_or_broke_off_is_a_failure_and_nothing_else_is() {
+        let status =
+            |left, problem: Option<&str>| Status { left, problem: problem.map(Into::into), ..Status::default() };
+        let late = HANGS + Duration::from_secs(1);
+        for (status, has_ended, overdue, code, told) in [
+            (status(false, None), false, Duration::ZERO, 200, "ok"),
+            (status(false, None), false, HANGS, 200, "ok"),
+            (status(false, Some("could not get the Lease")), false, HANGS, 200, "ok, but this candidate could not"),
+            (status(false, Some("could not get the Lease")), false, late, 503, "overdue by 31 s"),
+            (status(false, None), true, Duration::ZERO, 503, "broke off"),
+            // Its campaign has ended because it was to.
+            (status(true, None), true, late, 200, "has resigned"),
+        ] {
+            let (is_code, is_told) = health(&status, has_ended, overdue);
+            assert_eq!(is_code.as_u16(), code, "{is_told}");
+            assert!(is_told.contains(told), "{is_told}");
+        }
     }
 }
