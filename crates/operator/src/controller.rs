@@ -29,6 +29,9 @@ use crate::wire::{LeaseWire, NodeWire, PodWire};
 
 /// A watch is reopened after that many seconds, so that one that died silently is noticed.
 const WATCH_SECONDS: u32 = 60;
+/// A connection to the API server on which nothing came for so long, since anything was asked for, is dead: a watch that
+/// is alive is reopened before.
+pub const LONGEST_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 /// Requests that decide about a leader, at the same time.
 const ACTIONS: usize = 64;
 /// Status writes and Events, at the same time: they must not crowd out the requests above.

@@ -40,7 +40,7 @@ struct Entry {
     /// What to publish once the action under way is answered.
     held: Vec<Notice>,
     writing: Option<Box<LeaderGroupStatus>>,
-    /// The status last written, and how the API server stored it: an older definition may drop fields.
+    /// The status last written, and how the API server stored it, if that differs: an older definition may drop fields.
     written: Option<(LeaderGroupStatus, LeaderGroupStatus)>,
     told_invalid: Option<String>,
     renewals_matter: bool,
@@ -184,7 +184,8 @@ impl Engine {
                 let sent = entry.writing.take();
                 match result {
                     Ok(Some((version, stored))) => {
-                        entry.written = sent.map(|sent| (*sent, stored.clone()));
+                        entry.written =
+                            sent.map(|sent| (*sent, stored.clone())).filter(|(sent, stored)| sent != stored);
                         entry.write_retry = None;
                         entry.memory.note_status_taken();
                         self.index.note_status(key, version, stored);

@@ -100,6 +100,10 @@ async fn main() -> anyhow::Result<()> {
         .context("no way to the API server: run in a pod with a ServiceAccount, or set KUBECONFIG")?;
     // Failed requests are judged again before they are sent again.
     config.default_retry = false;
+    // A request that opens a watch has no deadline of its own: without this it would hang until the kernel gives a dead
+    // connection up.
+    config.read_timeout = Some(controller::LONGEST_SILENCE);
+    config.reset_reader_on_write = true;
     let candidacy = args.election.candidacy(&config)?;
     let client = kube::Client::try_from(config).context("the API server's address or credentials can't be used")?;
     let listener = TcpListener::bind(args.health_address)

@@ -17,7 +17,7 @@ use crate::time::{Mono, Now};
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// The status last decided; none before the first decision.
-    pub status: Option<LeaderGroupStatus>,
+    pub status: Option<Arc<LeaderGroupStatus>>,
     /// How this operator's decisions began.
     pub beginning: Beginning,
     /// The verdict on the present holder, and since when it stands.
@@ -105,9 +105,9 @@ impl Memory {
         }
         if let Some(mine) = &self.status {
             let is_anothers =
-                !self.beginning.is_accepted && stored != self.beginning.built_on.as_deref() && stored != Some(mine);
+                !self.beginning.is_accepted && stored != self.beginning.built_on.as_deref() && stored != Some(&**mine);
             if !is_anothers && stored.is_none_or(|s| s.transitions <= mine.transitions) {
-                return mine.clone();
+                return LeaderGroupStatus::clone(mine);
             }
             if is_anothers {
                 self.status = None;

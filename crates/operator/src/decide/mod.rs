@@ -11,6 +11,7 @@ pub mod takeover;
 pub mod terms;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use kube::core::SelectorExt as _;
 use leadergroup_api::{LeaderGroupStatus, Verdict};
@@ -78,7 +79,9 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
     if terms.began {
         memory.would_clear_at = None;
     }
-    memory.status = Some(status.clone());
+    // Nearly always it is what the API server has: one copy is enough for all that a group is remembered by.
+    let stored = snapshot.group.status.clone().filter(|stored| **stored == status);
+    memory.status = Some(stored.unwrap_or_else(|| Arc::new(status.clone())));
     Decision {
         action: plan.action,
         wake: plan.wake,

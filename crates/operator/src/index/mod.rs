@@ -286,7 +286,7 @@ impl Index {
     }
 
     fn apply_group(&mut self, guard: DeserializeGuard<LeaderGroup>, now: Now) {
-        let group = match guard.0 {
+        let mut group = match guard.0 {
             Ok(group) => Group::from(group),
             Err(invalid) => {
                 let key = Key::of(&invalid.metadata);
@@ -310,6 +310,10 @@ impl Index {
             && known.uid == group.uid
             && known.generation == group.generation
         {
+            if known.status == group.status {
+                // Others share it.
+                group.status.clone_from(&known.status);
+            }
             *known = group;
             return;
         }
