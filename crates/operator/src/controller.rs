@@ -9,11 +9,9 @@ use std::time::Duration;
 use futures::future::OptionFuture;
 use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll};
 use futures::{FutureExt, Stream, StreamExt};
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
-use leadergroup_api::LeaderGroup;
 use leadergroup_elector::StartError;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
@@ -25,7 +23,7 @@ use crate::engine::{Engine, Job, Outcome, Work};
 use crate::index::Change;
 use crate::telemetry::Health;
 use crate::time::Clock;
-use crate::wire::{LeaseWire, NodeWire, PodWire};
+use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
 /// A watch is reopened after that many seconds, so that one that died silently is noticed.
 const WATCH_SECONDS: u32 = 60;
@@ -145,7 +143,7 @@ fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
     let (groups_listed, on_groups) = watch::channel(false);
     let (nodes_listed, on_nodes) = watch::channel(false);
     let config = || watcher::Config::default().timeout(WATCH_SECONDS);
-    let groups = announce(one::<DeserializeGuard<LeaderGroup>>(Api::all(client.clone()), config()), groups_listed);
+    let groups = announce(one::<GroupWire>(Api::all(client.clone()), config()), groups_listed);
     let nodes = announce(one::<NodeWire>(Api::all(client.clone()), config()), nodes_listed);
     // Each node renews a Lease of its own there.
     let elections = config().fields("metadata.namespace!=kube-node-lease");

@@ -16,6 +16,7 @@ pub mod index;
 pub mod judge;
 pub mod model;
 pub mod telemetry;
+pub mod text;
 pub mod time;
 pub mod wire;
 pub mod work;

@@ -112,6 +112,9 @@ pub struct Pod {
     pub containers: Vec<Container>,
 }
 
+/// No kubelet writes a longer hash of a manifest; anybody may write one into an annotation.
+const LONGEST_UID: usize = 64;
+
 fn run(state: &ContainerStateWire) -> Option<Run> {
     state.terminated.as_ref().map(|t| Run {
         finished_at: t.finished_at.as_deref().and_then(|t| t.parse().ok()),
@@ -141,14 +144,19 @@ impl Pod {
     }
 }
 
+/// The API server takes any number of statuses for a container, each with any number of states. One that says that it
+/// runs is believed; several that don't prove nothing.
 fn container(name: String, statuses: &[ContainerStatusWire]) -> Container {
-    let Some(status) = statuses.iter().find(|s| s.name == name) else {
-        return Container { name, state: State::Missing, started_at: None, last: None };
+    let reports: Vec<_> = statuses.iter().filter(|s| s.name == name).collect();
+    let [status] = reports.as_slice() else {
+        let runs = reports.iter().any(|s| s.state.running.is_some());
+        let state = if runs { State::Running } else { State::Missing };
+        return Container { name, state, started_at: None, last: None };
     };
-    let state = if let Some(run) = run(&status.state) {
-        State::Terminated(run)
-    } else if status.state.running.is_some() {
+    let state = if status.state.running.is_some() {
         State::Running
+    } else if let Some(run) = run(&status.state) {
+        State::Terminated(run)
     } else {
         State::Waiting(status.state.waiting.as_ref().and_then(|w| w.reason.clone()))
     };
@@ -162,11 +170,13 @@ impl From<PodWire> for Pod {
         let annotations = metadata.annotations.unwrap_or_default();
         let uid = annotations
             .get("kubernetes.io/config.hash")
+            .filter(|hash| !hash.is_empty() && hash.len() <= LONGEST_UID)
             .filter(|_| annotations.contains_key("kubernetes.io/config.mirror"))
             .cloned()
             .or(metadata.uid)
             .unwrap_or_default();
-        let condition = |name: &str| status.conditions.iter().find(|c| c.type_ == name && c.status == "True");
+        let is_true =
+            |name: &'static str| status.conditions.iter().filter(move |c| c.type_ == name && c.status == "True");
         let regular = spec.containers.into_iter().map(|c| container(c.name, &status.container_statuses));
         let sidecars = spec
             .init_containers
@@ -183,12 +193,12 @@ impl From<PodWire> for Pod {
             hostname: spec.hostname.filter(|h| !h.is_empty()),
             host_network: spec.host_network,
             shared_pid: spec.share_process_namespace || spec.host_pid,
-            ready: condition("Ready").is_some(),
+            ready: is_true("Ready").next().is_some(),
             phase: match status.phase.as_deref() {
                 Some("Succeeded" | "Failed") => Phase::Terminal,
                 _ => Phase::Live,
             },
-            by_pod_gc: condition("DisruptionTarget").is_some_and(|c| c.reason.as_deref() == Some("DeletionByPodGC")),
+            by_pod_gc: is_true("DisruptionTarget").any(|c| c.reason.as_deref() == Some("DeletionByPodGC")),
             phase_in_doubt: false,
             containers: regular.chain(sidecars).chain(ephemeral).collect(),
         }

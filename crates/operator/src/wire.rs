@@ -1,17 +1,90 @@
 //! What is read off the wire: only the fields that are used, and leniently.
 //!
 //! Whoever may write a Lease may write nonsense into it. A time that does not parse or a number out of
-//! range must not fail the whole list it stands in, so such fields are kept as text and judged later.
+//! range must not fail the whole list it stands in, so such fields are kept as text and judged later. Nor may it be told
+//! at any length, so a holder's identity is kept short.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::Lease as K8sLease;
 use k8s_openapi::api::core::v1::{Node as K8sNode, Pod as K8sPod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
+use leadergroup_api::LeaderGroup;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::text::{cut, stand_in};
+
+/// The longest identity that is kept as it is, in bytes: those of a pod's name, its node's and a UID together are shorter.
+const LONGEST_IDENTITY: usize = 640;
+/// The longest reason why an object can't be read, in bytes: it may quote what stands where it should not.
+const LONGEST_ERROR: usize = 1_024;
 
 /// A list that the API server may also send as null.
 fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
     Ok(Option::<Vec<T>>::deserialize(d)?.unwrap_or_default())
+}
+
+/// The used part of metadata. The rest is not read: clients write the times of managed fields, in years that no
+/// timestamp here can have.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct MetadataWire {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
+    let wire = MetadataWire::deserialize(d)?;
+    Ok(ObjectMeta {
+        name: wire.name,
+        namespace: wire.namespace,
+        uid: wire.uid,
+        resource_version: wire.resource_version,
+        generation: wire.generation,
+        creation_timestamp: wire.creation_timestamp.and_then(|t| t.parse().ok()).map(Time),
+        labels: wire.labels,
+        annotations: wire.annotations,
+        ..ObjectMeta::default()
+    })
+}
+
+/// An identity, or what stands for one that is too long to be told.
+fn identity<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(d)?.map(|text| stand_in(text, LONGEST_IDENTITY)))
+}
+
+/// A `LeaderGroup`, or an object that would be one if it could be read.
+#[derive(Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = LeaderGroup)]
+pub struct GroupWire {
+    /// Name, namespace, UID, resourceVersion, generation, age.
+    #[serde(deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+    /// Spec and status.
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
+}
+
+impl GroupWire {
+    /// The group, or why it can't be read.
+    pub fn read(self) -> DeserializeGuard<LeaderGroup> {
+        let Self { metadata, mut rest } = self;
+        rest.insert("metadata".to_owned(), Value::Object(serde_json::Map::new()));
+        DeserializeGuard(match LeaderGroup::deserialize(Value::Object(rest)) {
+            Ok(group) => Ok(LeaderGroup { metadata, ..group }),
+            Err(error) => Err(InvalidObject { error: cut(error.to_string(), LONGEST_ERROR), metadata }),
+        })
+    }
 }
 
 /// A `coordination.k8s.io/v1` Lease.
@@ -19,6 +92,7 @@ fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, 
 #[resource(inherit = K8sLease)]
 pub struct LeaseWire {
     /// Name, namespace, UID, resourceVersion.
+    #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// The record that candidates race for.
     #[serde(default)]
@@ -30,6 +104,7 @@ pub struct LeaseWire {
 #[serde(rename_all = "camelCase", default)]
 pub struct LeaseRecord {
     /// Who holds the Lease; absent or empty if nobody does.
+    #[serde(deserialize_with = "identity")]
     pub holder_identity: Option<String>,
     /// Seconds.
     pub lease_duration_seconds: Option<i64>,
@@ -77,6 +152,7 @@ impl LeaseRecord {
 #[resource(inherit = K8sPod)]
 pub struct PodWire {
     /// Name, namespace, UID, labels, annotations.
+    #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// What identifies the pod and its containers.
     #[serde(default)]
@@ -192,6 +268,7 @@ pub struct TerminatedWire {
 #[resource(inherit = K8sNode)]
 pub struct NodeWire {
     /// Name and labels.
+    #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// Taints.
     #[serde(default)]

@@ -7,6 +7,7 @@ use leadergroup_api::{LeaderGroup, MANAGER};
 
 use crate::decide::Notice;
 use crate::engine::Work;
+use crate::text::cut;
 
 /// What the API server takes as an Event's note, in bytes.
 const NOTE_MAX: usize = 1_000;
@@ -42,19 +43,10 @@ impl Publisher {
         let event = Event {
             type_: if notice.warning { EventType::Warning } else { EventType::Normal },
             reason: notice.reason.clone(),
-            note: Some(cut(&notice.note)),
+            note: Some(cut(notice.note.clone(), NOTE_MAX)),
             action: notice.action.clone(),
             secondary,
         };
         self.recorder.publish(&event, &group).await
     }
-}
-
-/// The note, cut to what the API server takes.
-fn cut(note: &str) -> String {
-    let mut end = note.len().min(NOTE_MAX);
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    note[..end].to_owned()
 }

@@ -12,10 +12,14 @@ use super::{Notice, selects_every_pod};
 use crate::index::Snapshot;
 use crate::judge::Judgement;
 use crate::model::{Phase, State};
+use crate::text::cut;
 use crate::time::Now;
 
 /// A Lease longer than this many seconds is almost surely a mistake: it would block its group for a day.
 const LONGEST_SENSIBLE_LEASE: u64 = 86_400;
+/// The longest message of a condition, in bytes: evidence and advice fit. A selector or an error of the API server may
+/// be of any length.
+const LONGEST_MESSAGE: usize = 4_096;
 
 /// Composes the whole status.
 pub fn compose(
@@ -84,7 +88,7 @@ struct Draft {
 
 impl Draft {
     fn new(type_: &'static str, value: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { type_, value, reason: reason.into(), message: message.into() }
+        Self { type_, value, reason: reason.into(), message: cut(message.into(), LONGEST_MESSAGE) }
     }
 }
 

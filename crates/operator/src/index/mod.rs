@@ -13,10 +13,9 @@ mod tenures;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::watcher::Event;
-use leadergroup_api::{LeaderGroup, LeaderGroupStatus};
+use leadergroup_api::LeaderGroupStatus;
 
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
@@ -26,14 +25,14 @@ pub use tenures::{Ended, Tenure};
 
 use crate::model::{Gone, Lease, Node, Phase, Pod};
 use crate::time::Now;
-use crate::wire::{LeaseWire, NodeWire, PodWire};
+use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
 /// An event of one of the watches. It lives for one call; boxing the larger ones would cost more than it saves.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)]
 pub enum Change {
     /// From the watch of groups.
-    Group(Event<DeserializeGuard<LeaderGroup>>),
+    Group(Event<GroupWire>),
     /// From the watch of Leases.
     Lease(Event<LeaseWire>),
     /// From the watch of pods.
@@ -131,11 +130,11 @@ impl Index {
             Change::Group(event) => match event {
                 Event::Init => self.listing[0].begin(),
                 Event::InitApply(group) => {
-                    self.listing[0].saw(key_of_guard(&group));
+                    self.listing[0].saw(Key::of(&group.metadata));
                     self.apply_group(group, now);
                 }
                 Event::Apply(group) => self.apply_group(group, now),
-                Event::Delete(group) => self.delete_group(&key_of_guard(&group)),
+                Event::Delete(group) => self.delete_group(&Key::of(&group.metadata)),
                 Event::InitDone => {
                     let known = self.group_keys().cloned().collect();
                     self.listing[0].end(known).iter().for_each(|key| self.delete_group(key));
@@ -285,8 +284,8 @@ impl Index {
         self.touched.push((key.clone(), Cause::Change));
     }
 
-    fn apply_group(&mut self, guard: DeserializeGuard<LeaderGroup>, now: Now) {
-        let mut group = match guard.0 {
+    fn apply_group(&mut self, wire: GroupWire, now: Now) {
+        let mut group = match wire.read().0 {
             Ok(group) => Group::from(group),
             Err(invalid) => {
                 let key = Key::of(&invalid.metadata);
@@ -459,13 +458,6 @@ impl Index {
                 self.touched.push((key.clone(), Cause::Change));
             }
         }
-    }
-}
-
-fn key_of_guard(guard: &DeserializeGuard<LeaderGroup>) -> Key {
-    match &guard.0 {
-        Ok(group) => Key::of(&group.metadata),
-        Err(invalid) => Key::of(&invalid.metadata),
     }
 }
 

@@ -7,7 +7,11 @@ use leadergroup_api::Verdict;
 
 use crate::judge::identity::Identity;
 use crate::model::{Container, Gone, Lease, Node, Phase, Pod, State};
+use crate::text::cut;
 use crate::time::Mono;
+
+/// The longest evidence, in bytes: it may name any number of pods and containers.
+const LONGEST_EVIDENCE: usize = 2_048;
 
 /// Everything a judgement may look at.
 #[derive(Clone, Debug)]
@@ -85,7 +89,7 @@ impl Judgement {
     fn new(verdict: Verdict, clear: Clearable, evidence: impl Into<String>) -> Self {
         Self {
             verdict,
-            evidence: evidence.into(),
+            evidence: cut(evidence.into(), LONGEST_EVIDENCE),
             subject: None,
             clear,
             restarting: false,

@@ -159,7 +159,7 @@ fn reaches_end<'v>(identity: &str, parts: &[Part], values: impl Fn(&Part) -> Opt
                 let mut open = false;
                 for at in 0..bytes.len() {
                     open = (open || reachable[at]) && allowed(bytes[at]);
-                    next[at + 1] = open;
+                    next[at + 1] = open && identity.is_char_boundary(at + 1);
                 }
             }
         }

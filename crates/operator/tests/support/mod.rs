@@ -8,8 +8,8 @@ pub mod sim;
 pub mod world;
 
 use jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use leadergroup_operator::time::{Mono, Now};
+use leadergroup_operator::wire::GroupWire;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ pub fn decode<T: DeserializeOwned>(object: &Value) -> T {
 }
 
 /// Decodes a group as the operator does, which a broken one must survive.
-pub fn decode_group(object: &Value) -> DeserializeGuard<leadergroup_api::LeaderGroup> {
+pub fn decode_group(object: &Value) -> GroupWire {
     decode(object)
 }
 
