@@ -36,7 +36,7 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 	$(target)/debug/demo
 
 .PHONY: test
-test: test-format test-lint test-generated test-unit test-harness test-elector test-faults test-e2e ## Everything below, in order
+test: test-format test-lint test-generated test-unit test-harness test-elector test-faults test-interop test-e2e ## Everything below, in order
 	@echo "make test: every layer passed"
 
 .PHONY: test-format
@@ -72,6 +72,11 @@ test-faults: ## Our elector under random faults of network, processes, API serve
 	$(test) --test broken
 	$(test) --test schedules
 
+.PHONY: test-interop
+test-interop: ## One takeover of each client: other people's election libraries, installed by their package managers
+	@$(with_cluster)
+	$(test) $(call these,$(call tests_of,tests/interop))
+
 # These end the operator, or take its node away, so one test at a time; the last looks at what all the others did.
 serial := restart failover node_lost zz_least_rbac
 .PHONY: test-e2e
@@ -82,6 +87,14 @@ test-e2e: ## The API server's validation, and every row of the evidence table on
 	for serial in $(serial); do
 		$(test) --test "$$serial" -- --test-threads=1
 	done
+
+# CHECK=1 compares with the README's matrix instead of writing it.
+CHECK ?=
+.PHONY: interop
+interop: ## Play the whole matrix of other people's election libraries, and write it into the README
+	@$(with_cluster)
+	$(test) -q --no-run --test interop
+	$(target)/debug/interop $(if $(CHECK),--check)
 
 # BENCH chooses parts: operator, elector (or one of theirs, such as elector-takeover), faults, histories.
 BENCH ?= histories operator elector faults

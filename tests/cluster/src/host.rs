@@ -48,7 +48,7 @@ impl Host {
             if missing.is_empty() { String::new() } else { format!(", and {names} installed") }
         );
         if !missing.is_empty() {
-            install(&missing)?;
+            install(&missing).context("there can be no real node otherwise, only --node none")?;
             missing = self::missing();
             ensure!(missing.is_empty(), "{} was installed and still is not found", missing.join(" and "));
         }
@@ -68,9 +68,10 @@ fn missing() -> Vec<&'static str> {
     missing
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let names = packages.join(" and ");
-    ensure!(find("apt-get").is_some(), "a real node needs {names}: install it, or use --node none");
+    let can = find("apt-get").is_some() && rustix::process::geteuid().is_root();
+    ensure!(can, "{names} is needed, and can't be installed from here: install it yourself");
     progress(&format!("installing {names} with apt-get"));
     let apt = |args: &[&str]| -> Result<()> {
         let output = Command::new("apt-get")
@@ -82,7 +83,7 @@ fn install(packages: &[&str]) -> Result<()> {
             .context("cannot run apt-get")?;
         ensure!(
             output.status.success(),
-            "apt-get {} failed ({}): install {names} yourself, or use --node none",
+            "apt-get {} failed ({}): install {names} yourself",
             args[0],
             String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")
         );

@@ -66,6 +66,11 @@ pub fn binaries() -> anyhow::Result<PathBuf> {
     Ok(binaries::Binaries::obtain(true)?.folder().to_path_buf())
 }
 
+/// Installs Debian packages, or says which ones to install where that is not possible.
+pub fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
+    host::install(packages)
+}
+
 /// Builds the candidate written with client-go unless it is in the cache, and returns its path.
 pub fn client_go_candidate() -> anyhow::Result<PathBuf> {
     binaries::candidate()

@@ -1,0 +1,46 @@
+//! Which libraries there are.
+
+use leadergroup_api::ReleaseForm;
+
+use crate::build::Runtime;
+
+/// A program in `tests/candidates` that elects a leader with somebody's library.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Its folder.
+    pub folder: &'static str,
+    /// The library, as its package manager names it.
+    pub library: &'static str,
+    /// What builds and runs it.
+    pub runtime: Runtime,
+    /// `spec.identity` of its groups; none where the default resolves what it writes.
+    pub identity: Option<&'static str>,
+    /// `spec.staleHolder.release` of its groups: the first form that its standbys understand.
+    pub release: ReleaseForm,
+}
+
+const fn client(folder: &'static str, library: &'static str, runtime: Runtime) -> Client {
+    Client { folder, library, runtime, identity: None, release: ReleaseForm::Empty }
+}
+
+/// All of them.
+pub const CLIENTS: &[Client] = &[
+    client("client-go", "k8s.io/client-go", Runtime::Go),
+    client("controller-runtime", "sigs.k8s.io/controller-runtime", Runtime::Go),
+    client("fabric8", "io.fabric8:kubernetes-client", Runtime::Maven),
+    client("python", "kubernetes", Runtime::Pip),
+    Client {
+        identity: Some("elector-{pod}-{any}"),
+        release: ReleaseForm::Delete,
+        ..client("node", "@codedependant/kubernetes-leader-election", Runtime::Npm)
+    },
+    client("kube-leader-election", "kube-leader-election", Runtime::Cargo),
+    client("elector", "leadergroup-elector", Runtime::Workspace),
+];
+
+impl Client {
+    /// The client of that folder.
+    pub fn named(folder: &str) -> Option<Self> {
+        CLIENTS.iter().copied().find(|client| client.folder == folder)
+    }
+}

@@ -1,0 +1,64 @@
+//! Plays the whole matrix and writes it into the README; with `--check`, compares it with the one there instead.
+//!
+//! Other arguments are the folders of the clients to play; their rows are printed, and nothing is written.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::jiff::Zoned;
+use leadergroup_cluster::workspace_root;
+use leadergroup_e2e::Session;
+use leadergroup_interop::{CLIENTS, Client, Row, build, matrix, play};
+
+/// So many clients play at once: they wait more than they work.
+const AT_ONCE: usize = 3;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let check = args.iter().any(|arg| arg == "--check");
+    let named: Vec<&String> = args.iter().filter(|arg| *arg != "--check").collect();
+    let named = named.into_iter().map(|name| {
+        Client::named(name).with_context(|| format!("there is no client {name}: choose from tests/candidates"))
+    });
+    let named: Vec<Client> = named.collect::<Result<_>>()?;
+    let clients = if named.is_empty() { CLIENTS.to_vec() } else { named.clone() };
+    let session = Session::start().await?;
+    let mut built = Vec::new();
+    for client in &clients {
+        eprintln!("building {}", client.folder);
+        built.push((*client, build::build(client)?));
+    }
+    let other = Client::named("client-go").context("client-go is missing")?;
+    let other = (other, build::build(&other)?);
+    let rows: Vec<Row> = stream::iter(built)
+        .map(|(client, built)| {
+            let (session, other) = (session.clone(), other.clone());
+            async move {
+                let row = Box::pin(play::row(&session, client, built, other)).await;
+                eprintln!("played {}", client.folder);
+                row.with_context(|| format!("{} could not be played to the end", client.folder))
+            }
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let table = matrix::render(&rows, &Zoned::now().date().to_string());
+    println!("{table}");
+    if !named.is_empty() {
+        return Ok(());
+    }
+    let file = workspace_root()?.join("README.md");
+    let readme = fs::read_to_string(&file)?;
+    if check {
+        let kept = matrix::found(&readme).context("the README has no matrix")?;
+        let (kept, played) = (matrix::without_timing(&kept), matrix::without_timing(&table));
+        let differs: Vec<_> = played.iter().filter(|row| !kept.contains(row)).collect();
+        ensure!(kept == played, "the README's matrix says otherwise; this run: {differs:#?}");
+        return Ok(());
+    }
+    let new = matrix::replaced(&readme, &table).context("the README has no place for the matrix")?;
+    fs::write(&file, new)?;
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! One group of pods that elect with one library, or with two.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use leadergroup_api::{LeaderGroup, ReleaseForm};
+use leadergroup_e2e::cluster::Signal;
+use leadergroup_e2e::{Entry, Group, GroupView, LeaseView, Namespace, PodView, Seen, Session};
+use serde_json::json;
+
+use crate::Client;
+use crate::build::{self, Built};
+use crate::pods::{NAME, pod, rights};
+
+/// Longer than a Lease of 15 seconds and the slowest way to notice that it ran out.
+pub const PATIENCE: Duration = Duration::from_secs(45);
+/// A takeover that took as long as the Lease lasts was not helped by a clear.
+pub const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// What a process wrote before it was killed has arrived by then.
+const IN_FLIGHT: Duration = Duration::from_millis(50);
+
+/// How a leader ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Its pod is deleted.
+    Deleted,
+    /// Its pod is deleted without waiting for its process to end, which proves nothing.
+    Forced,
+    /// Its process is killed.
+    Killed,
+}
+
+/// What followed a leader's end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// Somebody leads again, so many seconds later.
+    Led(f64),
+    /// Nobody did for [`PATIENCE`].
+    Never,
+}
+
+impl Outcome {
+    /// Whether no clear helped.
+    pub fn is_late(self) -> bool {
+        !matches!(self, Self::Led(seconds) if seconds < AT_ONCE.as_secs_f64())
+    }
+
+    /// For the matrix.
+    pub fn told(self) -> String {
+        match self {
+            Self::Led(seconds) if !self.is_late() => format!("{seconds:.1} s"),
+            Self::Led(seconds) => format!("{seconds:.1} s, no earlier than its Lease ran out"),
+            Self::Never => format!("never (in {} s)", PATIENCE.as_secs()),
+        }
+    }
+}
+
+/// A group on a Lease, and pods.
+pub struct Scene {
+    session: Session,
+    /// Where all is.
+    pub place: Namespace,
+    image: &'static str,
+    clients: Vec<(Client, Built)>,
+    pods: usize,
+}
+
+impl Scene {
+    /// A namespace with the group, and one pod of each client, or two if there is one; once one of them leads and has
+    /// renewed a few times.
+    pub async fn open(session: &Session, clients: Vec<(Client, Built)>, restarts: bool) -> Result<Self> {
+        let first = clients.first().context("nobody to play")?.0;
+        let place = session.namespace(&format!("interop-{}", first.folder)).await?;
+        place.apply(&json!({"apiVersion": "v1", "kind": "List", "items": rights()}).to_string()).await?;
+        let mut group = Group::named(NAME).timing(15, 10, 2).release(first.release);
+        if let Some(template) = first.identity {
+            group = group.identity(template);
+        }
+        place.create(&group.build()).await?;
+        let image = build::image(session)?;
+        let mut scene = Self { session: session.clone(), place, image, clients, pods: 0 };
+        scene.add(restarts).await?;
+        scene.place.until_led(NAME).await?;
+        scene.add(restarts).await?;
+        Ok(scene)
+    }
+
+    /// One more pod, of the clients in turn. Returns its name once it runs.
+    pub async fn add(&mut self, restarts: bool) -> Result<String> {
+        let (client, built) = &self.clients[self.pods % self.clients.len()];
+        let name = format!("{}-{}", client.folder, self.pods);
+        self.pods += 1;
+        self.place.apply(&pod(&name, self.image, built, restarts).to_string()).await?;
+        self.place.until(&name, "the pod runs", Pod::is_ready).await?;
+        Ok(name)
+    }
+
+    /// The leader's pod, once it has renewed a few times.
+    pub async fn settled(&self) -> Result<Pod> {
+        self.place.until_settled(NAME).await
+    }
+
+    /// Changes how the operator clears.
+    pub async fn release(&self, form: ReleaseForm) -> Result<()> {
+        let patch = json!({"spec": {"staleHolder": {"release": form}}}).to_string();
+        self.place.kubectl(&["patch", "leadergroup", NAME, "--type=merge", "--patch", &patch]).await.map(drop)
+    }
+
+    /// Ends the leader, and says what followed: seconds from its end to the next acquisition; and when the operator
+    /// cleared the Lease, if it did.
+    pub async fn end(&self, leader: &Pod, death: Death) -> Result<Ended> {
+        let timeline = self.place.timeline().await?;
+        let name = leader.name_any();
+        let killed = match death {
+            Death::Deleted => self.place.delete_pod(&name).await.map(|()| None)?,
+            Death::Forced => {
+                let at = Instant::now();
+                self.place.force_delete_pod(&name).await?;
+                Some(at)
+            }
+            Death::Killed => {
+                self.until_a_later_second().await?;
+                let at = Instant::now();
+                self.session.signal(leader, Signal::KILL)?;
+                Some(at)
+            }
+        };
+        let from = match killed {
+            Some(at) => at,
+            None => timeline.pod("the pod has ended", |p| p.name_any() == name && p.has_ended_run("app")).await?,
+        };
+        let led =
+            timeline.find("somebody leads", PATIENCE, |entries| next_acquisition(entries, from + IN_FLIGHT)).await;
+        let gone = timeline.entries().into_iter().find_map(|entry| match entry.seen {
+            Seen::LeaseGone(_) if entry.at > from => Some(entry.at),
+            _ => None,
+        });
+        let cleared = timeline.cleared(NAME).map(|(at, _)| at).or(gone);
+        let outcome = led.map_or(Outcome::Never, |at| Outcome::Led((at - from).as_secs_f64()));
+        let since_clear = match (cleared, outcome) {
+            (Some(at), Outcome::Led(_)) => {
+                next_acquisition(&timeline.entries(), at).map(|led| Outcome::Led((led - at).as_secs_f64()))
+            }
+            (Some(_), Outcome::Never) => Some(Outcome::Never),
+            (None, _) => None,
+        };
+        Ok(Ended { outcome, since_clear })
+    }
+
+    /// Waits until the second of the last renewal is over: in it, a crash can't be told from one before the renewal.
+    async fn until_a_later_second(&self) -> Result<()> {
+        use k8s_openapi::api::coordination::v1::Lease;
+        let last = self.place.leases().get(NAME).await?.renewed();
+        let moved = |lease: &Lease| lease.renewed() > last;
+        let renewed = self.place.until(NAME, "the leader renews", moved).await?.renewed().context("no renewTime")?;
+        let next_second = Timestamp::from_second(renewed.as_second() + 1)?;
+        let rest = next_second.duration_since(Timestamp::now()) + k8s_openapi::jiff::SignedDuration::from_millis(150);
+        tokio::time::sleep(Duration::try_from(rest).unwrap_or_default()).await;
+        Ok(())
+    }
+
+    /// The group.
+    pub async fn group(&self) -> Result<LeaderGroup> {
+        Ok(self.place.groups().get(NAME).await?)
+    }
+
+    /// The holder's identity with the pod's name in it replaced by `{pod}`, and what looks random by `{any}`.
+    pub async fn identity(&self, leader: &Pod) -> Result<String> {
+        let group = self.group().await?;
+        let holder = group.holder().context("the group has no holder")?;
+        if group.leading_pod() != Some(leader.name_any()) {
+            bail!("the holder {holder:?} is not mapped to {}", leader.name_any());
+        }
+        let form = holder.identity.replace(&leader.name_any(), "{pod}");
+        let (kept, rest) = form.split_once("{pod}").context("the identity does not contain the pod's name")?;
+        let is_random = rest.len() > 1;
+        Ok(format!("{kept}{{pod}}{}", if is_random { format!("{}{{any}}", &rest[..1]) } else { rest.to_owned() }))
+    }
+}
+
+/// The end of a leader.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// From its end.
+    pub outcome: Outcome,
+    /// From the operator's clear, if it cleared.
+    pub since_clear: Option<Outcome>,
+}
+
+impl Ended {
+    /// For the matrix: a library may release its Lease when it is told to end.
+    pub fn told(self) -> String {
+        let released = self.since_clear.is_none() && !self.outcome.is_late();
+        format!("{}{}", self.outcome.told(), if released { ", released" } else { "" })
+    }
+}
+
+/// When a holder first wrote the Lease after that.
+fn next_acquisition(entries: &[Entry], after: Instant) -> Option<Instant> {
+    let mut before = None;
+    for Entry { at, seen } in entries {
+        let Seen::Lease(lease) = seen else { continue };
+        let record = lease.record();
+        // Others write its annotations.
+        if *at > after && lease.holder().is_some() && before.as_ref() != Some(&record) {
+            return Some(*at);
+        }
+        before = Some(record);
+    }
+    None
+}
