@@ -36,7 +36,7 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 	$(target)/debug/demo
 
 .PHONY: test
-test: test-format test-lint test-generated test-unit test-harness test-elector test-faults test-interop test-e2e ## Everything below, in order
+test: test-format test-lint test-generated test-unit test-harness test-elector test-faults test-e2e ## Everything below, in order
 	@echo "make test: every layer passed"
 
 .PHONY: test-format

@@ -46,6 +46,9 @@ pub async fn row(session: &Session, client: Client, built: Built, other: (Client
         forced.since_clear.is_none() || forced.outcome.is_late(),
         "a forced deletion is no proof, and yet the Lease was cleared: {forced:?}"
     );
+    if forced.outcome == Outcome::Never {
+        scene.add(true).await?;
+    }
     let counts = counts(&scene, &timeline).await?;
     drop((timeline, scene));
 
@@ -121,6 +124,9 @@ async fn counts(scene: &Scene, timeline: &Timeline) -> Result<(String, String)> 
 async fn mixed(session: &Session, client: (Client, Built), other: (Client, Built)) -> Result<String> {
     if client.0.folder == other.0.folder {
         return Ok("-".to_owned());
+    }
+    if client.0.identity != other.0.identity {
+        return Ok("no: one `spec.identity` does not fit both".to_owned());
     }
     let mut scene = Scene::open(session, vec![client, other], false).await?;
     let mut outcomes = Vec::new();
