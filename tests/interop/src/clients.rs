@@ -1,5 +1,7 @@
 //! Which libraries there are.
 
+use std::time::Duration;
+
 use leadergroup_api::ReleaseForm;
 
 use crate::build::Runtime;
@@ -17,10 +19,12 @@ pub struct Client {
     pub identity: Option<&'static str>,
     /// `spec.staleHolder.release` of its groups: the first form that its standbys understand.
     pub release: ReleaseForm,
+    /// After how long a standby does what it will do ever after.
+    pub settles: Duration,
 }
 
 const fn client(folder: &'static str, library: &'static str, runtime: Runtime) -> Client {
-    Client { folder, library, runtime, identity: None, release: ReleaseForm::Empty }
+    Client { folder, library, runtime, identity: None, release: ReleaseForm::Empty, settles: Duration::ZERO }
 }
 
 /// All of them.
@@ -32,6 +36,8 @@ pub const CLIENTS: &[Client] = &[
     Client {
         identity: Some("elector-{pod}-{any}"),
         release: ReleaseForm::Delete,
+        // Its standbys try three times, the last time after 15 seconds, and then wait for a deletion.
+        settles: Duration::from_secs(18),
         ..client("node", "@codedependant/kubernetes-leader-election", Runtime::Npm)
     },
     client("kube-leader-election", "kube-leader-election", Runtime::Cargo),

@@ -11,9 +11,6 @@ use leadergroup_cluster::workspace_root;
 use leadergroup_e2e::Session;
 use leadergroup_interop::{CLIENTS, Client, Row, build, matrix, play};
 
-/// So many clients play at once: they wait more than they work.
-const AT_ONCE: usize = 3;
-
 #[tokio::main]
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -41,7 +38,8 @@ async fn main() -> Result<()> {
                 row.with_context(|| format!("{} could not be played to the end", client.folder))
             }
         })
-        .buffered(AT_ONCE)
+        // All at once: they wait more than they work.
+        .buffered(CLIENTS.len())
         .try_collect()
         .await?;
     let table = matrix::render(&rows, &Zoned::now().date().to_string());

@@ -86,6 +86,8 @@ impl Scene {
         scene.add(restarts).await?;
         scene.place.until_led(NAME).await?;
         scene.add(restarts).await?;
+        let longest = scene.clients.iter().map(|(client, _)| client.settles).max().unwrap_or_default();
+        tokio::time::sleep(longest).await;
         Ok(scene)
     }
 
@@ -115,12 +117,13 @@ impl Scene {
     pub async fn end(&self, leader: &Pod, death: Death) -> Result<Ended> {
         let timeline = self.place.timeline().await?;
         let name = leader.name_any();
+        let holder = self.group().await?.holder().context("nobody leads any more")?.identity;
+        let told = Instant::now();
         let killed = match death {
             Death::Deleted => self.place.delete_pod(&name).await.map(|()| None)?,
             Death::Forced => {
-                let at = Instant::now();
                 self.place.force_delete_pod(&name).await?;
-                Some(at)
+                Some(told)
             }
             Death::Killed => {
                 self.until_a_later_second().await?;
@@ -133,17 +136,22 @@ impl Scene {
             Some(at) => at,
             None => timeline.pod("the pod has ended", |p| p.name_any() == name && p.has_ended_run("app")).await?,
         };
-        let led =
-            timeline.find("somebody leads", PATIENCE, |entries| next_acquisition(entries, from + IN_FLIGHT)).await;
+        // A process that was killed may have its Lease back under the same identity. One whose pod is deleted goes on for
+        // a while, and may release its Lease before it has ended.
+        let (after, other_than) =
+            if death == Death::Killed { (from + IN_FLIGHT, None) } else { (told, Some(holder.as_str())) };
+        let find = |entries: &[Entry]| next_acquisition(entries, after, other_than);
+        let led = timeline.find("somebody leads", PATIENCE, find).await;
         let gone = timeline.entries().into_iter().find_map(|entry| match entry.seen {
             Seen::LeaseGone(_) if entry.at > from => Some(entry.at),
             _ => None,
         });
         let cleared = timeline.cleared(NAME).map(|(at, _)| at).or(gone);
-        let outcome = led.map_or(Outcome::Never, |at| Outcome::Led((at - from).as_secs_f64()));
+        let since = |at: Instant| at.saturating_duration_since(from).as_secs_f64();
+        let outcome = led.map_or(Outcome::Never, |at| Outcome::Led(since(at)));
         let since_clear = match (cleared, outcome) {
             (Some(at), Outcome::Led(_)) => {
-                next_acquisition(&timeline.entries(), at).map(|led| Outcome::Led((led - at).as_secs_f64()))
+                next_acquisition(&timeline.entries(), at, None).map(|led| Outcome::Led((led - at).as_secs_f64()))
             }
             (Some(_), Outcome::Never) => Some(Outcome::Never),
             (None, _) => None,
@@ -199,14 +207,15 @@ impl Ended {
     }
 }
 
-/// When a holder first wrote the Lease after that.
-fn next_acquisition(entries: &[Entry], after: Instant) -> Option<Instant> {
+/// When a holder, other than that one, first wrote the Lease after that.
+fn next_acquisition(entries: &[Entry], after: Instant, other_than: Option<&str>) -> Option<Instant> {
     let mut before = None;
     for Entry { at, seen } in entries {
         let Seen::Lease(lease) = seen else { continue };
         let record = lease.record();
         // Others write its annotations.
-        if *at > after && lease.holder().is_some() && before.as_ref() != Some(&record) {
+        let holder = lease.holder();
+        if *at > after && holder.is_some() && holder.as_deref() != other_than && before.as_ref() != Some(&record) {
             return Some(*at);
         }
         before = Some(record);
