@@ -29,11 +29,8 @@ impl Part {
     /// All.
     pub const ALL: [Self; 4] = [Self::Takeover, Self::Cost, Self::Spikes, Self::Wrapped];
 
-    /// Their names.
-    pub const NAMES: [&str; 4] = [Self::Takeover.name(), Self::Cost.name(), Self::Spikes.name(), Self::Wrapped.name()];
-
     /// What to call it on the command line.
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Takeover => "elector-takeover",
             Self::Wrapped => "elector-wrapped",

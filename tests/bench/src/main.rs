@@ -14,14 +14,15 @@ mod takeover;
 
 use anyhow::{Result, bail};
 
-/// The two halves, and their parts.
-const HALVES: [(&str, &[&str]); 2] = [("operator", &operator::Part::NAMES), ("elector", &elector::Part::NAMES)];
-
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let known = |name: &str| HALVES.iter().any(|(half, parts)| *half == name || parts.contains(&name));
+    let halves = [
+        ("operator", operator::Part::ALL.map(operator::Part::name).to_vec()),
+        ("elector", elector::Part::ALL.map(elector::Part::name).to_vec()),
+    ];
+    let known = |name: &str| halves.iter().any(|(half, parts)| *half == name || parts.contains(&name));
     if let Some(unknown) = wanted.iter().find(|name| !known(name)) {
-        let names: Vec<_> = HALVES.iter().map(|(half, parts)| format!("{half} ({})", parts.join(", "))).collect();
+        let names: Vec<_> = halves.iter().map(|(half, parts)| format!("{half} ({})", parts.join(", "))).collect();
         bail!("there is no part {unknown}: choose {}", names.join(", or "));
     }
     let is_wanted =

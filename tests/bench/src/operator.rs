@@ -20,11 +20,9 @@ pub enum Part {
 impl Part {
     /// All.
     pub const ALL: [Self; 3] = [Self::Clear, Self::Takeover, Self::Cost];
-    /// Their names.
-    pub const NAMES: [&str; 3] = [Self::Clear.name(), Self::Takeover.name(), Self::Cost.name()];
 
     /// What to call it on the command line.
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Clear => "operator-clear",
             Self::Takeover => "operator-takeover",

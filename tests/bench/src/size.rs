@@ -25,7 +25,7 @@ const TICKS: f64 = 100.0;
 
 /// The operator's process on the node.
 pub struct OperatorProcess {
-    pid: i32,
+    pid: u32,
 }
 
 /// What it took.
@@ -43,7 +43,7 @@ impl OperatorProcess {
         let uid = pod.metadata.uid.context("the operator's pod has no UID")?;
         let processes = session.cluster().container_pids(&uid)?;
         let process = processes.first().context("the operator's pod has no process")?;
-        Ok(Self { pid: process.pid })
+        Ok(Self { pid: u32::try_from(process.pid)? })
     }
 
     /// Watches it for a while.
@@ -51,7 +51,7 @@ impl OperatorProcess {
         let (from, before) = (Instant::now(), self.busy_seconds()?);
         tokio::time::sleep(window).await;
         let cores = (self.busy_seconds()? - before) / from.elapsed().as_secs_f64();
-        Ok(Taken { resident: self.resident()?, cores })
+        Ok(Taken { resident: resident(self.pid)?, cores })
     }
 
     fn busy_seconds(&self) -> Result<f64> {
@@ -61,14 +61,14 @@ impl OperatorProcess {
         let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(f64::NAN);
         Ok((ticks(11) + ticks(12)) / TICKS)
     }
+}
 
-    fn resident(&self) -> Result<f64> {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.pid)).context("the operator's process ended")?;
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS in /proc")?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib / 1024.0)
-    }
+/// Resident memory of a process, MiB.
+pub fn resident(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process ended")?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS in /proc")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib / 1024.0)
 }
 
 /// The operator without groups.

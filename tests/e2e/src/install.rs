@@ -134,42 +134,55 @@ fn image_from(variable: &str, what: &str) -> Result<String> {
     })
 }
 
-/// A program of this workspace.
-#[derive(Clone, Copy)]
-struct Program(&'static str);
-
-const OPERATOR: Program = Program("leadergroup-operator");
-const ELECTOR: Program = Program("elector");
-const LEAD: Program = Program("lead");
-const WORKLOAD: Program = Program("workload");
+// Programs of this workspace.
+const OPERATOR: &str = "leadergroup-operator";
+const ELECTOR: &str = "elector";
+const LEAD: &str = "lead";
+const WORKLOAD: &str = "workload";
 
 /// A program for an image: the one that the variable names, or else one built here.
-fn static_program(variable: &str, program: Program) -> Result<PathBuf> {
+fn static_program(variable: &str, program: &str) -> Result<PathBuf> {
     let given = env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
     given.map_or_else(|| build(program, true), Ok)
 }
 
 /// Builds a program: for an image static and optimized, otherwise in the quickest way.
-fn build(Program(name): Program, image: bool) -> Result<PathBuf> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace_root()?);
+fn build(name: &str, image: bool) -> Result<PathBuf> {
     // Of the whole workspace, for the dependencies of all programs to be built once, with the same features.
-    cargo.args(["build", "--quiet", "--workspace", "--bin", name]);
-    cargo.arg("--message-format=json-render-diagnostics");
-    if image {
-        let triple = host_triple()?;
-        let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
-        // Flags for all builds would hide those for this one.
-        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-        cargo.env(variable, "-C target-feature=+crt-static");
-        cargo.args(["--release", "--target", &triple]);
+    let args = ["--workspace", "--bin", name];
+    let root = workspace_root()?;
+    if image { build_static(&root, &args, None) } else { executable(cargo_build(&root).args(args)) }
+}
+
+/// Builds the program that these arguments of cargo choose in a folder, static and optimized, and returns where it is.
+/// `target` is another target folder than that of the package.
+pub fn build_static(folder: &Path, args: &[&str], target: Option<&Path>) -> Result<PathBuf> {
+    let triple = host_triple()?;
+    let mut cargo = cargo_build(folder);
+    // Flags for all builds would hide those for this one.
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
+    cargo.env(variable, "-C target-feature=+crt-static");
+    if let Some(target) = target {
+        cargo.env("CARGO_TARGET_DIR", target);
     }
-    let messages = run(&mut cargo).with_context(|| format!("{name} cannot be built"))?;
+    executable(cargo.args(["--release", "--target", &triple]).args(args))
+}
+
+fn cargo_build(folder: &Path) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(folder).args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    cargo
+}
+
+/// Runs a build and returns where the program is.
+fn executable(cargo: &mut Command) -> Result<PathBuf> {
+    let messages = run(cargo).context("a program cannot be built")?;
     let executable = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executable.with_context(|| format!("cargo does not say where it put {name}"))
+    executable.context("cargo does not say where it put the program")
 }
 
 fn host_triple() -> Result<String> {

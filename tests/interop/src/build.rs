@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use leadergroup_cluster::{install_packages, workspace_root};
+use leadergroup_e2e::build_static;
 use serde_json::Value;
 
 use crate::Client;
@@ -71,13 +72,13 @@ pub fn build(client: &Client) -> Result<Built> {
             built.version = String::from(after(&source.join("go.mod"), &wanted)?.trim_start_matches('v'));
         }
         Runtime::Cargo => {
-            let made = cargo(&source, &["--locked"], Some(&checkout.join("target/candidates")))?;
+            let made = build_static(&source, &["--locked"], Some(&checkout.join("target/candidates")))?;
             place(&made, &folder)?;
             let wanted = format!("name = \"{}\"\nversion = \"", client.library);
             built.version = String::from(after(&source.join("Cargo.lock"), &wanted)?.trim_end_matches('"'));
         }
         Runtime::Workspace => {
-            let made = cargo(&checkout, &["--workspace", "--bin", "lead"], None)?;
+            let made = build_static(&checkout, &["--workspace", "--bin", "lead"], None)?;
             place(&made, &folder)?;
             env!("CARGO_PKG_VERSION").clone_into(&mut built.version);
             built.command.extend(["$(NAMESPACE)", "$(LEASE_NAME)", "$(IDENTITY)"].map(ToOwned::to_owned));
@@ -142,16 +143,15 @@ pub fn build(client: &Client) -> Result<Built> {
 
 /// Copies the sources and builds them there, unless that was done with the same ones before.
 fn once(source: &Path, folder: &Path, build: impl FnOnce() -> Result<()>) -> Result<()> {
+    let files = files(source)?;
     let mut hasher = DefaultHasher::new();
-    for (name, content) in files(source)? {
-        (name, content).hash(&mut hasher);
-    }
+    files.hash(&mut hasher);
     let (stamp, digest) = (folder.join(".built"), hasher.finish().to_string());
     if fs::read_to_string(&stamp).is_ok_and(|built| built == digest) {
         return Ok(());
     }
     fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
-    for (name, content) in files(source)? {
+    for (name, content) in files {
         let file = folder.join(name);
         fs::create_dir_all(file.parent().unwrap_or(folder))?;
         fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
@@ -194,30 +194,6 @@ fn run(command: &mut Command) -> Result<()> {
     let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run {command:?}"))?;
     ensure!(status.success(), "{command:?} failed: see the messages above");
     Ok(())
-}
-
-/// Builds a static program and returns where it is.
-fn cargo(folder: &Path, args: &[&str], target: Option<&Path>) -> Result<PathBuf> {
-    let rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV").output()?;
-    let text = String::from_utf8_lossy(&rustc.stdout).into_owned();
-    let host = text.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV does not name its host")?;
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(folder).args(["build", "--quiet", "--release", "--target", host]);
-    cargo.arg("--message-format=json-render-diagnostics").args(args).stderr(Stdio::inherit());
-    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    cargo.env(
-        format!("CARGO_TARGET_{}_RUSTFLAGS", host.to_uppercase().replace('-', "_")),
-        "-C target-feature=+crt-static",
-    );
-    if let Some(target) = target {
-        cargo.env("CARGO_TARGET_DIR", target);
-    }
-    let output = cargo.output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "the program in {} cannot be built", folder.display());
-    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let made = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
-    made.context("cargo does not say where it put the program")
 }
 
 /// Puts a program where the pod finds it. A pod may still run the one before.

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::elector::candidates::{Candidate, Field, Library, Rivals};
 use crate::figures::table;
+use crate::size::resident;
 
 /// By then all have done what they do once.
 const SETTLED: Duration = Duration::from_secs(20);
@@ -65,12 +66,4 @@ fn requests_since(log: &std::path::Path, from: u64) -> Result<BTreeMap<String, u
         }
     }
     Ok(requests)
-}
-
-/// Resident memory of a process, MiB.
-pub fn resident(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the kernel tells no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib / 1024.0)
 }

@@ -15,8 +15,8 @@ use leadergroup_faults::process::Launch;
 use rustix::process::{Pid, kill_process};
 
 use crate::elector::candidates::{Field, Library, Rivals, build};
-use crate::elector::cost::resident;
 use crate::figures::{Samples, samples_table, table};
+use crate::size::resident;
 
 const CRASHES: usize = 60;
 const SETTLED: Duration = Duration::from_millis(700);
