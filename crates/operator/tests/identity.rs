@@ -13,7 +13,8 @@ use leadergroup_operator::wire::PodWire;
 use serde_json::{Value, json};
 
 /// The first line is the template, or `default`. A line `pod NAME [uid=…] [on=…] [hostname=…] [host-network]` sets the
-/// pod, `holder TEXT` asks whether that identity fits it, or could fit another.
+/// pod, `holder TEXT` asks whether that identity fits it, or could fit another; `proposal TEXT` asks which template that
+/// identity would fit one of the pods by.
 #[test]
 fn templates_fit_as_written() {
     datadriven::walk(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/identity.txt"), |file| {
@@ -24,14 +25,18 @@ fn templates_fit_as_written() {
                 Ok(identity) => identity,
                 Err(error) => return format!("{error}\n"),
             };
-            let mut pod = None;
+            let mut pods: Vec<Pod> = Vec::new();
             let mut answers = String::new();
             for line in lines {
                 let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
                 match word {
-                    "pod" => pod = Some(candidate(rest)),
+                    "pod" => pods.push(candidate(rest)),
+                    "proposal" => {
+                        let template = Identity::proposal(rest, &pods);
+                        writeln!(answers, "{}", template.as_deref().unwrap_or("nothing")).unwrap();
+                    }
                     "holder" => {
-                        let fits = pod.as_ref().is_some_and(|pod| identity.fits(rest, pod));
+                        let fits = pods.last().is_some_and(|pod| identity.fits(rest, pod));
                         let answer = match (fits, identity.fits_some_pod(rest)) {
                             (true, _) => "fits",
                             (false, true) => "fits another",

@@ -104,7 +104,7 @@ async fn one_round(session: &Session, death: Death, figures: &mut Figures) -> Re
             space.create(&Group::named(lease).timing(15, 10, 2).build()).await?;
         }
         // A crashed container takes its Lease back at once if its identity outlives it, so here it does not.
-        let candidates = Candidates::named(lease).replicas(2).timing(15, 10, 2).arg("--unique");
+        let candidates = Candidates::named(lease).replicas(2).timing(15, 10, 2).identity("$(POD_NAME)_{run}");
         space.run(&candidates.deployment()).await?;
     }
     try_join_all(arms.iter().map(|(lease, _)| settled(&timeline, lease))).await?;

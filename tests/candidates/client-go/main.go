@@ -11,6 +11,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -48,7 +49,7 @@ func parse() (options, error) {
 	flag.StringVar(&o.namespace, "namespace", first("NAMESPACE", "POD_NAMESPACE"),
 		"namespace of the Lease (NAMESPACE, POD_NAMESPACE)")
 	flag.StringVar(&o.identity, "identity", first("IDENTITY", "POD_NAME"),
-		"name of this candidate (IDENTITY, POD_NAME)")
+		"name of this candidate (IDENTITY, POD_NAME); {hostname} in it is what the machine calls itself, {run} is random")
 	flag.DurationVar(&o.leaseDuration, "lease-duration", 15*time.Second, "how long others wait for a silent leader")
 	flag.DurationVar(&o.renewDeadline, "renew-deadline", 10*time.Second, "how long the leader tries to renew")
 	flag.DurationVar(&o.retryPeriod, "retry-period", 2*time.Second, "time between two tries")
@@ -57,11 +58,12 @@ func parse() (options, error) {
 	flag.IntVar(&o.allocateMB, "alloc-mb-on-lead", 0, "megabytes of memory to fill while leading")
 	flag.DurationVar(&o.allocateAfter, "alloc-after", 5*time.Second,
 		"how long after starting to lead the memory is filled")
-	unique := flag.Bool("unique", false, "add a random suffix to the identity, as controller-runtime does")
 	flag.Parse()
-	if *unique {
-		o.identity += "_" + rand.Text()
+	hostname, err := os.Hostname()
+	if err != nil {
+		return o, fmt.Errorf("cannot read the host name: %w", err)
 	}
+	o.identity = strings.NewReplacer("{hostname}", hostname, "{run}", rand.Text()).Replace(o.identity)
 	if o.lease == "" || o.namespace == "" || o.identity == "" {
 		return o, errors.New("the Lease's name and namespace and the candidate's identity must be set")
 	}

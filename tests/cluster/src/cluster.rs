@@ -144,6 +144,11 @@ impl Cluster {
         }
     }
 
+    /// The program that a component is.
+    pub fn program(&self, component: Component) -> Result<PathBuf> {
+        Ok(Binaries::obtain(self.state()?.real_node)?.path(component.name()))
+    }
+
     /// Whether pods are processes. Assumed of a cluster that is not ours.
     pub fn has_real_node(&self) -> bool {
         match &self.kind {

@@ -79,9 +79,10 @@ pub(crate) fn start_runtime(setup: &Setup, host: &Host, state: &mut State) -> Re
     // containerd finds its shim on the search path.
     let shim = setup.binaries.path("containerd-shim-runc-v2");
     let shim_folder = shim.parent().unwrap_or(Path::new("/")).display().to_string();
-    let launch = setup
+    let runtime = setup
         .launch(Component::Containerd, vec![flag("config", config.display())])
         .env("PATH", format!("{shim_folder}:{}", search_path()));
+    let launch = runtime.on_a_host_called(NODE);
     state.launch(layout, Component::Containerd, launch)
 }
 

@@ -40,6 +40,15 @@ impl Launch {
         self
     }
 
+    /// Has the program see another host name, as pods on the host's network then do.
+    pub(crate) fn on_a_host_called(self, name: &str) -> Self {
+        let script = "echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"";
+        let mut args = ["--uts", "sh", "-c", script, name].map(ToOwned::to_owned).to_vec();
+        args.push(self.program.to_string_lossy().into_owned());
+        args.extend(self.args);
+        Self { program: "unshare".into(), args, env: self.env }
+    }
+
     /// Starts the program in its own session, with its output appended to `log`, and does not wait for it.
     pub(crate) fn spawn(&self, log: &Path) -> Result<ProcessId> {
         let output = open_log(log)?;

@@ -19,6 +19,9 @@ pub struct Candidates {
     memory_limit: Option<String>,
     sidecar: bool,
     restart_policy: Option<&'static str>,
+    pod_name: Option<String>,
+    hostname: Option<String>,
+    host_network: bool,
 }
 
 /// What the pods are made by.
@@ -52,6 +55,9 @@ impl Candidates {
             memory_limit: None,
             sidecar: false,
             restart_policy: None,
+            pod_name: None,
+            hostname: None,
+            host_network: false,
         }
     }
 
@@ -117,7 +123,29 @@ impl Candidates {
         self.arg("--alloc-mb-on-lead=256").arg(&format!("--alloc-after={}ms", time.as_millis()))
     }
 
-    /// Every candidate calls itself so, instead of by its pod's name; `$(POD_NAME)` stands for that.
+    /// A pod of another name.
+    #[must_use]
+    pub fn pod_name(mut self, name: &str) -> Self {
+        self.pod_name = Some(name.to_owned());
+        self
+    }
+
+    /// The pods have this as `spec.hostname`.
+    #[must_use]
+    pub fn hostname(mut self, hostname: &str) -> Self {
+        self.hostname = Some(hostname.to_owned());
+        self
+    }
+
+    /// The pods are on their node's network.
+    #[must_use]
+    pub fn on_host_network(mut self) -> Self {
+        self.host_network = true;
+        self
+    }
+
+    /// Every candidate calls itself so, instead of by its pod's name; `$(POD_NAME)` stands for that, `{hostname}` for what
+    /// the program sees as its host's name, and `{run}` for something random in each run.
     #[must_use]
     pub fn identity(self, identity: &str) -> Self {
         self.arg(&format!("--identity={identity}"))
@@ -193,7 +221,7 @@ impl Workload {
                 let mut pod = self.template(image);
                 pod["apiVersion"] = json!("v1");
                 pod["kind"] = json!("Pod");
-                pod["metadata"]["name"] = json!(wanted.name);
+                pod["metadata"]["name"] = json!(wanted.pod_name.as_ref().unwrap_or(&wanted.name));
                 pod
             }
             Kind::Deployment => json!({
@@ -242,6 +270,8 @@ impl Workload {
             "metadata": {"labels": labels},
             "spec": {
                 "serviceAccountName": wanted.name,
+                "hostname": wanted.hostname,
+                "hostNetwork": wanted.host_network,
                 "terminationGracePeriodSeconds": wanted.grace,
                 "restartPolicy": restart,
                 "containers": containers,
@@ -264,7 +294,10 @@ impl Workload {
             "image": image,
             "imagePullPolicy": "IfNotPresent",
             "args": all,
-            "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],
+            "env": [
+                field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"),
+                field("POD_UID", "metadata.uid"), field("NODE_NAME", "spec.nodeName"),
+            ],
         })
     }
 

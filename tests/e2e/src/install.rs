@@ -151,10 +151,22 @@ fn build(name: &str, image: bool) -> Result<PathBuf> {
     // Of the whole workspace, for the dependencies of all programs to be built once, with the same features.
     let args = ["--workspace", "--bin", name];
     let root = workspace_root()?;
-    if image { build_static(&root, &args, None) } else { executable(cargo_build(&root).args(args)) }
+    if image {
+        build_static(&root, &[&args[..], &["--release"]].concat(), None)
+    } else {
+        executable(cargo_build(&root).args(args))
+    }
 }
 
-/// Builds the program that these arguments of cargo choose in a folder, static and optimized, and returns where it is.
+/// Builds all that images are made of, for tests to find it built.
+pub fn build_programs() -> Result<()> {
+    static_program("LEADERGROUP_PROGRAM", OPERATOR)?;
+    static_program("LEADERGROUP_ELECTOR_PROGRAM", ELECTOR)?;
+    build(WORKLOAD, true)?;
+    build(LEAD, true).map(drop)
+}
+
+/// Builds the program that these arguments of cargo choose in a folder, as a static one, and returns where it is.
 /// `target` is another target folder than that of the package.
 pub fn build_static(folder: &Path, args: &[&str], target: Option<&Path>) -> Result<PathBuf> {
     let triple = host_triple()?;
@@ -166,7 +178,7 @@ pub fn build_static(folder: &Path, args: &[&str], target: Option<&Path>) -> Resu
     if let Some(target) = target {
         cargo.env("CARGO_TARGET_DIR", target);
     }
-    executable(cargo.args(["--release", "--target", &triple]).args(args))
+    executable(cargo.args(["--target", &triple]).args(args))
 }
 
 fn cargo_build(folder: &Path) -> Command {

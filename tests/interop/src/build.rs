@@ -78,7 +78,7 @@ pub fn build(client: &Client) -> Result<Built> {
             built.version = String::from(after(&source.join("Cargo.lock"), &wanted)?.trim_end_matches('"'));
         }
         Runtime::Workspace => {
-            let made = build_static(&checkout, &["--workspace", "--bin", "lead"], None)?;
+            let made = build_static(&checkout, &["--release", "--workspace", "--bin", "lead"], None)?;
             place(&made, &folder)?;
             env!("CARGO_PKG_VERSION").clone_into(&mut built.version);
             built.command.extend(["$(NAMESPACE)", "$(LEASE_NAME)", "$(IDENTITY)"].map(ToOwned::to_owned));

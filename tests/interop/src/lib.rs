@@ -3,10 +3,11 @@
 //! A [`Client`] is a folder in `tests/candidates` and a line in [`CLIENTS`]. Its program is [built](build) by its language's
 //! own package manager, from a lock file. A [`Scene`] runs it as pods of one group and ends its leaders in every way
 //! there is; what became of that is a [`Row`] of the [matrix](matrix) in the README, which is written by a run and never
-//! by hand.
+//! by hand. The [control plane](control_plane)'s own electors are observed only.
 
 pub mod build;
 pub mod clients;
+pub mod control_plane;
 pub mod matrix;
 pub mod play;
 pub mod pods;

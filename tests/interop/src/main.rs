@@ -1,19 +1,28 @@
-//! Plays the whole matrix and writes it into the README; with `--check`, compares it with the one there instead.
+//! Plays the whole matrix and writes it into the README; with `--check`, compares it with the one there instead. With
+//! `--build` it only builds what pods run, also in the other tests.
 //!
 //! Other arguments are the folders of the clients to play; their rows are printed, and nothing is written.
 
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::jiff::Zoned;
 use leadergroup_cluster::workspace_root;
 use leadergroup_e2e::Session;
-use leadergroup_interop::{CLIENTS, Client, Row, build, matrix, play};
+use leadergroup_interop::{CLIENTS, Client, Row, build, control_plane, matrix, play};
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if args == ["--build"] {
+        if !may_have_a_node() {
+            return Ok(());
+        }
+        leadergroup_e2e::build_programs()?;
+        return CLIENTS.iter().try_for_each(|client| build::build(client).map(drop));
+    }
     let check = args.iter().any(|arg| arg == "--check");
     let named: Vec<&String> = args.iter().filter(|arg| *arg != "--check").collect();
     let named = named.into_iter().map(|name| {
@@ -29,7 +38,7 @@ async fn main() -> Result<()> {
     }
     let other = Client::named("client-go").context("client-go is missing")?;
     let other = (other, build::build(&other)?);
-    let rows: Vec<Row> = stream::iter(built)
+    let mut rows: Vec<Row> = stream::iter(built)
         .map(|(client, built)| {
             let (session, other) = (session.clone(), other.clone());
             async move {
@@ -42,6 +51,9 @@ async fn main() -> Result<()> {
         .buffered(CLIENTS.len())
         .try_collect()
         .await?;
+    if named.is_empty() {
+        rows.extend(try_join_all(control_plane::PROGRAMS.map(|program| control_plane::row(&session, program))).await?);
+    }
     let table = matrix::render(&rows, &Zoned::now().date().to_string());
     println!("{table}");
     if !named.is_empty() {
@@ -59,4 +71,10 @@ async fn main() -> Result<()> {
     let new = matrix::replaced(&readme, &table).context("the README has no place for the matrix")?;
     fs::write(&file, new)?;
     Ok(())
+}
+
+/// Nothing runs in pods on a cluster that is not this checkout's, nor without root.
+fn may_have_a_node() -> bool {
+    let existing = std::env::var_os("CLUSTER").is_some_and(|cluster| cluster == "existing");
+    !existing && rustix::process::geteuid().is_root()
 }

@@ -112,63 +112,9 @@ impl Scene {
         self.place.kubectl(&["patch", "leadergroup", NAME, "--type=merge", "--patch", &patch]).await.map(drop)
     }
 
-    /// Ends the leader, and says what followed: seconds from its end to the next acquisition; and when the operator
-    /// cleared the Lease, if it did.
+    /// Ends the leader, and says what followed.
     pub async fn end(&self, leader: &Pod, death: Death) -> Result<Ended> {
-        let timeline = self.place.timeline().await?;
-        let name = leader.name_any();
-        let holder = self.group().await?.holder().context("nobody leads any more")?.identity;
-        let told = Instant::now();
-        let killed = match death {
-            Death::Deleted => self.place.delete_pod(&name).await.map(|()| None)?,
-            Death::Forced => {
-                self.place.force_delete_pod(&name).await?;
-                Some(told)
-            }
-            Death::Killed => {
-                self.until_a_later_second().await?;
-                let at = Instant::now();
-                self.session.signal(leader, Signal::KILL)?;
-                Some(at)
-            }
-        };
-        let from = match killed {
-            Some(at) => at,
-            None => timeline.pod("the pod has ended", |p| p.name_any() == name && p.has_ended_run("app")).await?,
-        };
-        // A process that was killed may have its Lease back under the same identity. One whose pod is deleted goes on for
-        // a while, and may release its Lease before it has ended.
-        let (after, other_than) =
-            if death == Death::Killed { (from + IN_FLIGHT, None) } else { (told, Some(holder.as_str())) };
-        let find = |entries: &[Entry]| next_acquisition(entries, after, other_than);
-        let led = timeline.find("somebody leads", PATIENCE, find).await;
-        let gone = timeline.entries().into_iter().find_map(|entry| match entry.seen {
-            Seen::LeaseGone(_) if entry.at > from => Some(entry.at),
-            _ => None,
-        });
-        let cleared = timeline.cleared(NAME).map(|(at, _)| at).or(gone);
-        let since = |at: Instant| at.saturating_duration_since(from).as_secs_f64();
-        let outcome = led.map_or(Outcome::Never, |at| Outcome::Led(since(at)));
-        let since_clear = match (cleared, outcome) {
-            (Some(at), Outcome::Led(_)) => {
-                next_acquisition(&timeline.entries(), at, None).map(|led| Outcome::Led((led - at).as_secs_f64()))
-            }
-            (Some(_), Outcome::Never) => Some(Outcome::Never),
-            (None, _) => None,
-        };
-        Ok(Ended { outcome, since_clear })
-    }
-
-    /// Waits until the second of the last renewal is over: in it, a crash can't be told from one before the renewal.
-    async fn until_a_later_second(&self) -> Result<()> {
-        use k8s_openapi::api::coordination::v1::Lease;
-        let last = self.place.leases().get(NAME).await?.renewed();
-        let moved = |lease: &Lease| lease.renewed() > last;
-        let renewed = self.place.until(NAME, "the leader renews", moved).await?.renewed().context("no renewTime")?;
-        let next_second = Timestamp::from_second(renewed.as_second() + 1)?;
-        let rest = next_second.duration_since(Timestamp::now()) + k8s_openapi::jiff::SignedDuration::from_millis(150);
-        tokio::time::sleep(Duration::try_from(rest).unwrap_or_default()).await;
-        Ok(())
+        end(&self.session, &self.place, leader, death).await
     }
 
     /// The group.
@@ -205,6 +151,67 @@ impl Ended {
         let released = self.since_clear.is_none() && !self.outcome.is_late();
         format!("{}{}", self.outcome.told(), if released { ", released" } else { "" })
     }
+}
+
+/// Ends the leader, and says what followed: seconds from its end to the next acquisition; and when the operator
+/// cleared the Lease, if it did.
+pub async fn end(session: &Session, place: &Namespace, leader: &Pod, death: Death) -> Result<Ended> {
+    let timeline = place.timeline().await?;
+    let name = leader.name_any();
+    let group: LeaderGroup = place.groups().get(NAME).await?;
+    let lease = group.lease_name();
+    let holder = group.holder().context("nobody leads any more")?.identity;
+    let told = Instant::now();
+    let killed = match death {
+        Death::Deleted => place.delete_pod(&name).await.map(|()| None)?,
+        Death::Forced => {
+            place.force_delete_pod(&name).await?;
+            Some(told)
+        }
+        Death::Killed => {
+            until_a_later_second(place, lease).await?;
+            let at = Instant::now();
+            session.signal(leader, Signal::KILL)?;
+            Some(at)
+        }
+    };
+    let from = match killed {
+        Some(at) => at,
+        None => timeline.pod("the pod has ended", |p| p.name_any() == name && p.has_ended_run("app")).await?,
+    };
+    // A process that was killed may have its Lease back under the same identity. One whose pod is deleted goes on for
+    // a while, and may release its Lease before it has ended.
+    let (after, other_than) =
+        if death == Death::Killed { (from + IN_FLIGHT, None) } else { (told, Some(holder.as_str())) };
+    let find = |entries: &[Entry]| next_acquisition(entries, after, other_than);
+    let led = timeline.find("somebody leads", PATIENCE, find).await;
+    let gone = timeline.entries().into_iter().find_map(|entry| match entry.seen {
+        Seen::LeaseGone(_) if entry.at > from => Some(entry.at),
+        _ => None,
+    });
+    let cleared = timeline.cleared(lease).map(|(at, _)| at).or(gone);
+    let since = |at: Instant| at.saturating_duration_since(from).as_secs_f64();
+    let outcome = led.map_or(Outcome::Never, |at| Outcome::Led(since(at)));
+    let since_clear = match (cleared, outcome) {
+        (Some(at), Outcome::Led(_)) => {
+            next_acquisition(&timeline.entries(), at, None).map(|led| Outcome::Led((led - at).as_secs_f64()))
+        }
+        (Some(_), Outcome::Never) => Some(Outcome::Never),
+        (None, _) => None,
+    };
+    Ok(Ended { outcome, since_clear })
+}
+
+/// Waits until the second of the last renewal is over: in it, a crash can't be told from one before the renewal.
+async fn until_a_later_second(place: &Namespace, lease: &str) -> Result<()> {
+    use k8s_openapi::api::coordination::v1::Lease;
+    let last = place.leases().get(lease).await?.renewed();
+    let moved = |seen: &Lease| seen.renewed() > last;
+    let renewed = place.until(lease, "the leader renews", moved).await?.renewed().context("no renewTime")?;
+    let next_second = Timestamp::from_second(renewed.as_second() + 1)?;
+    let rest = next_second.duration_since(Timestamp::now()) + k8s_openapi::jiff::SignedDuration::from_millis(150);
+    tokio::time::sleep(Duration::try_from(rest).unwrap_or_default()).await;
+    Ok(())
 }
 
 /// When a holder, other than that one, first wrote the Lease after that.

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use leadergroup_e2e::Session;
-use leadergroup_interop::{CLIENTS, build, play};
+use leadergroup_interop::{CLIENTS, build, control_plane, play};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_is_seen_to_lead_and_its_standby_takes_over_at_once() -> Result<()> {
@@ -23,4 +23,11 @@ async fn every_client_is_seen_to_lead_and_its_standby_takes_over_at_once() -> Re
         }
     });
     try_join_all(playing).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_control_planes_own_electors_are_observed() -> Result<()> {
+    let promise = "kube-scheduler and kube-controller-manager are shown, and their Leases left alone";
+    let Some(session) = Session::with_host(promise).await? else { return Ok(()) };
+    try_join_all(control_plane::PROGRAMS.map(|program| control_plane::row(&session, program))).await.map(drop)
 }

@@ -10,7 +10,7 @@ use super::memory::Memory;
 use super::terms::{Terms, seconds};
 use super::{Notice, selects_every_pod};
 use crate::index::Snapshot;
-use crate::judge::Judgement;
+use crate::judge::{Identity, Judgement};
 use crate::model::{Phase, State};
 use crate::text::cut;
 use crate::time::Now;
@@ -212,13 +212,26 @@ fn holder_suspect(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgemen
             "something else was seen to use the holder's identity; give each candidate an identity of its own";
         return Draft::new(HOLDER_SUSPECT, true, Verdict::Contradiction.as_str(), message);
     }
+    let proposal = || {
+        let template = Identity::proposal(holder?, snapshot.candidates.iter().copied())?;
+        Some(format!("if that is how a candidate names itself, write in the spec: identity: {template:?}"))
+    };
     let advice = match judgement.verdict {
-        Verdict::Contradiction => "give each candidate an identity of its own",
+        Verdict::Contradiction => "give each candidate an identity of its own".to_owned(),
+        Verdict::Foreign if snapshot.outsider.is_none() => proposal().unwrap_or_else(|| {
+            "if it is a candidate, write in spec.identity how candidates name themselves; if not, give the group a Lease of \
+             its own"
+                .to_owned()
+        }),
         Verdict::Foreign => {
-            "label the holder's pod as a candidate, or correct spec.candidates.selector or spec.identity"
+            "label the holder's pod as a candidate, or correct spec.candidates.selector or spec.identity".to_owned()
         }
-        Verdict::Ambiguous => "use an identity that contains {uid}, or names that are not prefixes of each other",
-        Verdict::Unresolved => "if its pod exists, write in spec.identity how it names itself",
+        Verdict::Ambiguous => {
+            "use an identity that contains {uid}, or names that are not prefixes of each other".to_owned()
+        }
+        Verdict::Unresolved => {
+            proposal().unwrap_or_else(|| "if its pod exists, write in spec.identity how it names itself".to_owned())
+        }
         _ => return Draft::new(HOLDER_SUSPECT, false, "Resolved", "the holder is nobody, or a candidate"),
     };
     Draft::new(HOLDER_SUSPECT, true, judgement.verdict.as_str(), format!("{}; {advice}", judgement.evidence))

@@ -8,6 +8,8 @@ use crate::model::Pod;
 
 /// Host names are cut at this length by the kubelet (Linux allows 64 bytes with the final zero).
 const HOSTNAME_MAX: usize = 63;
+/// The longest template that the API server takes.
+const TEMPLATE_MAX: usize = 253;
 
 /// Why a template can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +79,25 @@ impl Identity {
         delimited.then(|| name.to_owned())
     }
 
+    /// The template by which this identity would be one of these pods': for a user whose own fits nothing.
+    ///
+    /// The longest value that stands in it between characters of no word names the pod. What follows it may be another in
+    /// each run; so may words with digits before it.
+    pub fn proposal<'p>(identity: &str, pods: impl IntoIterator<Item = &'p Pod>) -> Option<String> {
+        let found = pods.into_iter().flat_map(|pod| {
+            let node = pod.node.iter().filter(|_| pod.host_network);
+            let values =
+                [("{uid}", vec![pod.uid.clone()]), ("{pod}", own_names(pod)), ("{node}", node.cloned().collect())];
+            values.into_iter().flat_map(move |(placeholder, values)| {
+                values
+                    .into_iter()
+                    .filter_map(move |value| Some((value.len(), template_around(identity, &value, placeholder)?)))
+            })
+        });
+        let (_, template) = found.max_by_key(|(length, _)| *length)?;
+        (template.len() <= TEMPLATE_MAX && parse(&template).is_ok()).then_some(template)
+    }
+
     /// Whether the identity may be that of some pod, were there one.
     pub fn fits_some_pod(&self, identity: &str) -> bool {
         self.templates.iter().any(|parts| reaches_end(identity, parts, |_| None))
@@ -92,17 +113,43 @@ impl Pod {
 
 /// The pod's name and the forms in which its programs see it.
 fn names_of(pod: &Pod) -> Vec<String> {
+    let mut names = own_names(pod);
+    if pod.host_network {
+        names.extend(pod.node.clone());
+    }
+    names
+}
+
+/// The names that are the pod's own, also on its node's network.
+fn own_names(pod: &Pod) -> Vec<String> {
     let mut names = vec![pod.name.clone()];
+    if pod.name.contains('.') {
+        // Some programs replace what is neither letter nor digit.
+        names.push(pod.name.replace('.', "-"));
+    }
     let hostname = pod.hostname.as_deref().unwrap_or(&pod.name);
     if let Some(cut) = hostname.get(..HOSTNAME_MAX) {
         names.push(cut.trim_end_matches(['-', '.']).to_owned());
     } else if hostname != pod.name {
         names.push(hostname.to_owned());
     }
-    if pod.host_network {
-        names.extend(pod.node.clone());
-    }
     names
+}
+
+/// The identity as a template, if the value stands in it with no letter or digit beside it.
+fn template_around(identity: &str, value: &str, placeholder: &str) -> Option<String> {
+    let in_word = |c: char| c.is_alphanumeric();
+    let (before, after) = identity.match_indices(value).filter(|_| !value.is_empty()).find_map(|(at, _)| {
+        let (before, after) = (&identity[..at], &identity[at + value.len()..]);
+        (!before.ends_with(in_word) && !after.starts_with(in_word)).then_some((before, after))
+    })?;
+    let varies = before.rfind(|c: char| c.is_ascii_digit());
+    let kept = varies.map_or(before, |at| before[at + 1..].trim_start_matches(in_word));
+    let any_before = if varies.is_some() { "{any}" } else { "" };
+    let mut rest = after.chars();
+    let separator = rest.next().map(String::from).unwrap_or_default();
+    let any_after = if rest.next().is_some() { "{any}" } else { "" };
+    Some(format!("{any_before}{kept}{placeholder}{separator}{any_after}"))
 }
 
 fn parse(text: &str) -> Result<Vec<Part>, TemplateError> {

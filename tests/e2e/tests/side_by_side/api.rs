@@ -1,5 +1,4 @@
 //! What the API server accepts, what it refuses and with which sentence, and what a user sees of a group.
-#![allow(missing_docs)]
 
 use anyhow::{Context, Result, ensure};
 use kube::Api;

@@ -1,5 +1,4 @@
 //! Our election library against a real API server: candidates of this program, and others of client-go, on one Lease.
-#![allow(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};

@@ -1,5 +1,4 @@
 //! The samples of `elector run` and of the library, applied as they are: who leads is shown, and hands over at its end.
-#![allow(missing_docs)]
 
 use anyhow::{Context, Result};
 use leadergroup_api::TransitionReason;
@@ -23,12 +22,12 @@ async fn a_leader_that_is_told_to_end_releases(group: &str, sample: &str) -> Res
 
 #[tokio::test]
 async fn a_program_that_the_elector_runs() -> Result<()> {
-    let sample = include_str!("../../../config/samples/elector-run.yaml");
+    let sample = include_str!("../../../../config/samples/elector-run.yaml");
     a_leader_that_is_told_to_end_releases("reports", sample).await
 }
 
 #[tokio::test]
 async fn a_program_with_the_library_in_it() -> Result<()> {
-    let sample = include_str!("../../../config/samples/elector-library.yaml");
+    let sample = include_str!("../../../../config/samples/elector-library.yaml");
     a_leader_that_is_told_to_end_releases("orders", sample).await
 }

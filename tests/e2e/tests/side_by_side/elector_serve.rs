@@ -1,5 +1,4 @@
 //! `elector serve` beside a program in pods, as the sample runs it.
-#![allow(missing_docs)]
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use leadergroup_api::{LeaderGroup, TransitionReason};
 use leadergroup_e2e::cluster::Signal;
 use leadergroup_e2e::{GroupView, Namespace, PodView, Session};
 
-const SAMPLE: &str = include_str!("../../../config/samples/elector-serve.yaml");
+const SAMPLE: &str = include_str!("../../../../config/samples/elector-serve.yaml");
 /// The sample's program takes so long to end.
 const PROGRAM_ENDS_AFTER: Duration = Duration::from_secs(3);
 

@@ -1,5 +1,4 @@
 //! `elector run` in pods: the program runs in one at a time, whatever happens to it or to its wrapper.
-#![allow(missing_docs)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,6 +1,5 @@
 //! Input that is legal but useless, or worse: it is named in a condition, and does no harm to other groups, to the
 //! operator or to the API server.
-#![allow(missing_docs)]
 
 use std::time::Duration;
 
