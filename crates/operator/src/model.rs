@@ -291,6 +291,11 @@ pub struct Lease {
     longest: Option<u64>,
     /// The present holder's latest renewals, counted back from the newest, that were sane.
     sane: SaneRenewals,
+    /// How many of its latest renewals in a row were none of the operator's time when they arrived, up to
+    /// [`SANE_RENEWALS`].
+    off: u8,
+    /// By how many seconds that was, when there were so many, until the clock is sane.
+    pub clock_off_by: Option<i64>,
     /// The latest renewal of the present term: a clock that was set back is not trusted before it has caught up.
     latest_renewal: Option<Timestamp>,
     /// How the term before this one ended.
@@ -337,6 +342,8 @@ impl Lease {
             seen_moving: false,
             read_at: None,
             sane: SaneRenewals { since: now.mono, ..SaneRenewals::default() },
+            off: 0,
+            clock_off_by: None,
             latest_renewal: None,
             before: None,
             after_gap: true,
@@ -367,6 +374,7 @@ impl Lease {
             });
             self.longest = record.duration();
             self.sane = SaneRenewals { since: now.mono, ..SaneRenewals::default() };
+            (self.off, self.clock_off_by) = (0, None);
             self.latest_renewal = None;
         }
         self.latest_renewal = self.latest_renewal.max(self.record.renewed().filter(|_| same_holder));
@@ -400,6 +408,16 @@ impl Lease {
             }
             _ => SaneRenewals { count: 0, since: now.mono, least_lag: lag },
         };
+        match lag {
+            Some(lag) if lag.abs() > SANE_CLOCK_MS => {
+                self.off = (self.off + 1).min(SANE_RENEWALS);
+                if self.off == SANE_RENEWALS {
+                    self.clock_off_by.get_or_insert(lag / 1_000);
+                }
+            }
+            _ if self.sane.count >= SANE_RENEWALS => (self.off, self.clock_off_by) = (0, None),
+            _ => self.off = 0,
+        }
     }
 
     /// Whether the holder's clock has agreed with the operator's, and never gone back, over its last three renewals

@@ -242,3 +242,31 @@ fn a_group_made_anew_that_cannot_be_read_yet_inherits_no_count() {
     assert_eq!((cluster.condition("Stalled").as_str(), cluster.status().history.len()), ("False Observing", 2));
     assert_eq!(cluster.status().transitions, 1);
 }
+
+#[test]
+fn a_clock_that_is_not_the_operators_is_named_until_it_is() {
+    const FIVE_HOURS: i64 = 18_000_000;
+    let mut cluster = with_pods(&json!({}));
+    let off = |cluster: &mut Cluster, times: usize| {
+        for _ in 0..times {
+            cluster.renew_by("web-0", -FIVE_HOURS);
+            cluster.pass(2_000);
+        }
+    };
+    off(&mut cluster, 3);
+    assert_eq!(cluster.condition("LeaseSuspect"), "False Sound", "one acquisition and two renewals may be late");
+    off(&mut cluster, 1);
+    assert_eq!(cluster.condition("LeaseSuspect"), "True ClockOff");
+    let status = cluster.status();
+    let told = status.conditions.iter().find(|c| c.type_ == "LeaseSuspect").unwrap();
+    assert!(told.message.contains("18000 s behind the operator's clock"), "{}", told.message);
+    let written = cluster.count("WriteStatus");
+    off(&mut cluster, 5);
+    cluster.restart();
+    off(&mut cluster, 1);
+    assert_eq!((cluster.status(), cluster.count("WriteStatus")), (status, written), "said once");
+    cluster.renew_times("web-0", 2);
+    assert_eq!(cluster.condition("LeaseSuspect"), "True ClockOff", "two renewals are no habit");
+    cluster.renew_times("web-0", 1);
+    assert_eq!(cluster.condition("LeaseSuspect"), "False Sound");
+}

@@ -6,6 +6,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use leadergroup_cluster::{install_packages, workspace_root};
@@ -51,6 +52,9 @@ pub const HOME: &str = "/client";
 
 /// Builds a client in `target/interop`, unless it is there already.
 pub fn build(client: &Client) -> Result<Built> {
+    // Two clients may share a folder, and each build takes all cores.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let checkout = workspace_root()?;
     let source = checkout.join("tests/candidates").join(client.folder);
     let folder = checkout.join("target/interop").join(client.folder);
@@ -61,7 +65,7 @@ pub fn build(client: &Client) -> Result<Built> {
         folder: folder.clone(),
         command: vec![at_home("program")],
         needs: Vec::new(),
-        env: BTreeMap::new(),
+        env: client.env.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
     };
     match client.runtime {
         Runtime::Go => {

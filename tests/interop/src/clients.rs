@@ -19,12 +19,14 @@ pub struct Client {
     pub identity: Option<&'static str>,
     /// `spec.staleHolder.release` of its groups: the first form that its standbys understand.
     pub release: ReleaseForm,
+    /// A variable of its environment that makes a difference.
+    pub env: Option<(&'static str, &'static str)>,
     /// After how long a standby does what it will do ever after.
     pub settles: Duration,
 }
 
 const fn client(folder: &'static str, library: &'static str, runtime: Runtime) -> Client {
-    Client { folder, library, runtime, identity: None, release: ReleaseForm::Empty, settles: Duration::ZERO }
+    Client { folder, library, runtime, identity: None, release: ReleaseForm::Empty, env: None, settles: Duration::ZERO }
 }
 
 /// All of them.
@@ -33,6 +35,8 @@ pub const CLIENTS: &[Client] = &[
     client("controller-runtime", "sigs.k8s.io/controller-runtime", Runtime::Go),
     client("fabric8", "io.fabric8:kubernetes-client", Runtime::Maven),
     client("python", "kubernetes", Runtime::Pip),
+    // It writes its local time and calls it UTC.
+    Client { env: Some(("TZ", "EST5")), ..client("python", "kubernetes", Runtime::Pip) },
     Client {
         identity: Some("elector-{pod}-{any}"),
         release: ReleaseForm::Delete,

@@ -57,6 +57,7 @@ pub async fn row(session: &Session, program: Component) -> Result<Row> {
     Ok(Row {
         client: program.name().to_owned(),
         library: program.name().to_owned(),
+        setting: None,
         version: built.version,
         identity: "{node}_{any}".to_owned(),
         spec: "`staleHolder.policy: Observe`".to_owned(),

@@ -29,6 +29,8 @@ pub struct Row {
     pub library: String,
     /// Its version.
     pub version: String,
+    /// What was special about its environment.
+    pub setting: Option<String>,
     /// How its holders call themselves.
     pub identity: String,
     /// What its groups need in their spec.
@@ -43,7 +45,8 @@ pub fn render(rows: &[Row], date: &str) -> String {
     let head = ["library", "identity", "needs in the spec"].into_iter().chain(CELLS);
     table.load_style(ASCII_MARKDOWN).set_header(head);
     for row in rows {
-        let library = format!("{} {}", row.library, row.version);
+        let setting = row.setting.as_ref().map(|setting| format!(", `{setting}`")).unwrap_or_default();
+        let library = format!("{} {}{setting}", row.library, row.version);
         let first = [library, format!("`{}`", row.identity), row.spec.clone()];
         table.add_row(first.into_iter().chain(row.cells.iter().cloned()));
     }
@@ -88,6 +91,7 @@ mod tests {
             client: text("a"),
             library: text("lib"),
             version: text("1.2.3"),
+            setting: None,
             identity: text("{pod}"),
             spec: text("nothing"),
             cells: all,

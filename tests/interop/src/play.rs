@@ -64,6 +64,7 @@ pub async fn row(session: &Session, client: Client, built: Built, other: (Client
     Ok(Row {
         client: client.folder.to_owned(),
         library: client.library.to_owned(),
+        setting: client.env.map(|(name, value)| format!("{name}={value}")),
         version,
         identity,
         spec: spec(client),

@@ -85,7 +85,9 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
     Decision {
         action: plan.action,
         wake: plan.wake,
-        renewals_matter: terms.successor_pending || !matches!(judgement.verdict, Verdict::Alive | Verdict::Managed),
+        renewals_matter: terms.successor_pending
+            || !matches!(judgement.verdict, Verdict::Alive | Verdict::Managed)
+            || status::waits_for_clock(&status, snapshot),
         status,
         notices,
     }

@@ -54,7 +54,7 @@ pub fn compose(
         stalled(snapshot, memory),
         candidates_found(snapshot, &status),
         holder_suspect(snapshot, memory, judgement),
-        lease_suspect(snapshot),
+        lease_suspect(base, snapshot),
     ];
     status.conditions = conditions(base, drafts.into(), snapshot.group.generation, now);
     status
@@ -237,7 +237,16 @@ fn holder_suspect(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgemen
     Draft::new(HOLDER_SUSPECT, true, judgement.verdict.as_str(), format!("{}; {advice}", judgement.evidence))
 }
 
-fn lease_suspect(snapshot: &Snapshot<'_>) -> Draft {
+/// The reason for [`lease_suspect`] that an operator takes over from the one before it.
+const CLOCK_OFF: &str = "ClockOff";
+
+/// Whether the next renewals decide if the holder's clock is still off, as an operator before this one said.
+pub fn waits_for_clock(status: &LeaderGroupStatus, snapshot: &Snapshot<'_>) -> bool {
+    let unconfirmed = snapshot.lease.is_some_and(|lease| lease.clock_off_by.is_none());
+    unconfirmed && status.conditions.iter().any(|condition| condition.reason == CLOCK_OFF)
+}
+
+fn lease_suspect(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>) -> Draft {
     let suspect = |reason: &str, message: String| Draft::new("LeaseSuspect", true, reason, message);
     let Some(lease) = snapshot.lease else {
         return Draft::new("LeaseSuspect", false, "Absent", "the Lease does not exist yet");
@@ -268,6 +277,21 @@ fn lease_suspect(snapshot: &Snapshot<'_>) -> Draft {
     if record.holder().is_some() && record.renewed().is_none() {
         let message = "the holder writes no readable renewTime, so a restart of its container can't prove it dead";
         return suspect("NoRenewTime", message.to_owned());
+    }
+    if let Some(seconds) = lease.clock_off_by {
+        let message = format!(
+            "the holder's renewTime is {} s {} the operator's clock (a library that takes local time for UTC, or a node's \
+             clock that is off), so a restart of its container can't prove it dead",
+            seconds.abs(),
+            if seconds > 0 { "behind" } else { "ahead of" }
+        );
+        return suspect(CLOCK_OFF, message);
+    }
+    // An operator that just began has not seen enough renewals to say so again.
+    let told = base.conditions.iter().find(|c| c.type_ == "LeaseSuspect" && c.reason == CLOCK_OFF);
+    let same = record.holder().is_some() && base.holder.as_ref().map(|h| h.identity.as_str()) == record.holder();
+    if let Some(told) = told.filter(|_| same && !lease.clock_is_sane()) {
+        return suspect(CLOCK_OFF, told.message.clone());
     }
     Draft::new("LeaseSuspect", false, "Sound", "the Lease's record can be used")
 }

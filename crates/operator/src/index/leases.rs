@@ -55,9 +55,9 @@ impl Index {
                     cause = Cause::Renewal;
                 }
                 let holder_before = lease.record.holder_identity.clone();
-                let asked_before = lease.asks;
+                let before = (lease.asks, lease.clock_off_by);
                 let moved = lease.observe(wire, after_gap, now);
-                if lease.asks != asked_before {
+                if (lease.asks, lease.clock_off_by) != before {
                     cause = Cause::Change;
                 } else if !moved {
                     return;
