@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::{BoxFuture, OptionFuture};
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use leadergroup_election::{Candidate, Input, Loss, Observation, Output, Term, Version};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{boottime, until};
-use crate::lease;
+use crate::lease::{self, Lease};
 use crate::problem::{MissingRight, Problem};
 use crate::requests::{Reply, send};
 use crate::watch::{Brought, watch};

@@ -1,13 +1,12 @@
 //! The requests of a candidate, and what becomes of them.
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::PostParams;
 use leadergroup_election::{Answer, Observation, Request, What};
 
 use crate::clock::until;
-use crate::lease;
+use crate::lease::{self, Lease};
 use crate::problem::Problem;
 
 /// What became of a request.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::stream::{BoxStream, StreamExt};
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{WatchEvent, WatchParams};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::lease::Lease;
 use crate::problem::Problem;
 
 /// How long the API server keeps a watch open, in seconds. Until then, one that died silently costs time only: what the
