@@ -35,7 +35,7 @@ pub const CLIENTS: &[Client] = &[
     client("controller-runtime", "sigs.k8s.io/controller-runtime", Runtime::Go),
     client("fabric8", "io.fabric8:kubernetes-client", Runtime::Maven),
     client("python", "kubernetes", Runtime::Pip),
-    // It writes its local time and calls it UTC.
+    // A library's times must not depend on the zone it runs in.
     Client { env: Some(("TZ", "EST5")), ..client("python", "kubernetes", Runtime::Pip) },
     Client {
         identity: Some("elector-{pod}-{any}"),
