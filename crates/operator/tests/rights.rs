@@ -14,12 +14,12 @@ use leadergroup_api::LeaderGroupStatus;
 use leadergroup_operator::audit::{Answers, Finding, Question, Right, Schedule, Scope, Step, Subject, questions, told};
 use leadergroup_operator::decide::Notice;
 use leadergroup_operator::engine::{Engine, Job, Outcome, Work};
-use leadergroup_operator::index::{Change, Group, Key};
+use leadergroup_operator::index::{Change, Group, Index, Key};
 use leadergroup_operator::time::Mono;
 use serde_json::{Value, json};
 use support::api::{Api, Kind};
 use support::cluster::{Cluster, condition_of, web_0, web_0_ended};
-use support::{decode_group, ms, now_at, pod, running};
+use support::{decode_group, ended, micro_time, ms, now_at, pod, running};
 
 const RIGHTS: [(&str, Right); 6] = [
     ("get", Right::Get),
@@ -224,6 +224,25 @@ fn a_pod_that_comes_or_goes_is_a_question_only_if_its_account_is_new() {
 }
 
 #[test]
+fn pods_of_one_workload_share_the_name_of_their_account() {
+    let mut index = Index::default();
+    let apply = |index: &mut Index, kind, object: &Value| {
+        let event = kube::runtime::watcher::Event::Apply(object.clone());
+        index.apply(support::api::change(kind, &event), now_at(ms(0)));
+    };
+    apply(&mut index, Kind::Group, &support::group(&json!({})));
+    for name in ["web-2", "web-0", "web-1", "web-3"] {
+        apply(&mut index, Kind::Pod, &candidate(name, "app"));
+    }
+    // Seen again, in another state.
+    apply(&mut index, Kind::Pod, &as_account(pod("web-1", "web-1-uid", "n1", "Failed", &[("app", ended(0))]), "app"));
+    let snapshot = index.snapshot(&Key::new("shop", "web")).unwrap();
+    let accounts: Vec<_> = snapshot.candidates.iter().map(|pod| pod.account.clone().unwrap()).collect();
+    assert_eq!(accounts.len(), 4);
+    assert!(accounts.iter().all(|account| Arc::ptr_eq(account, &accounts[0])), "{accounts:?}");
+}
+
+#[test]
 fn candidates_that_ended_are_not_asked_about() {
     let mut cluster = led_without(&[]);
     cluster.put_pod(as_account(web_0_ended(20_000), "app"));
@@ -369,6 +388,15 @@ fn figures_follow_the_condition_and_go_with_the_group() {
     assert_eq!(last(&mut cluster), Some(Some(true)));
     cluster.renew_times("web-0", 5);
     assert_eq!(last(&mut cluster), None, "nothing new");
+    let sound = cluster.api.get(Kind::Group, "web").unwrap().clone();
+    let mut unreadable = sound.clone();
+    unreadable["spec"]["staleHolder"] = json!("no object");
+    cluster.put_group(unreadable);
+    assert_eq!(last(&mut cluster), Some(None), "what is not read is not known");
+    assert_eq!(cluster.condition("Stalled"), "True Undecodable");
+    cluster.put_group(sound);
+    cluster.pass(2_000);
+    assert_eq!(last(&mut cluster), Some(Some(true)));
     cluster.delete(Kind::Group, "web");
     assert_eq!(last(&mut cluster), Some(None));
 }
@@ -424,6 +452,21 @@ fn a_group_deleted_during_its_audit_does_not_hold_up_the_others() {
     let outcome = Outcome::Audited { subject: subject.clone(), answers: Answers::default(), broke_off: None };
     engine.outcome(&first[0], outcome, now_at(ms(5_000)));
     assert!(audits(&mut engine).is_empty());
+}
+
+#[test]
+fn nothing_else_waits_for_an_audit_under_way() {
+    let mut engine = two_groups();
+    engine.wake(now_at(ms(2_000)));
+    let [audit] = &audits(&mut engine)[..] else { panic!("one audit") };
+    let lease = json!({"holderIdentity": "web-0", "leaseDurationSeconds": 15, "renewTime": micro_time(2_000)});
+    let mut ended = candidate("web-0", "app");
+    ended["status"] = pod("web-0", "", "n1", "Failed", &[("app", support::ended(3_000))])["status"].clone();
+    for (kind, object) in [(Kind::Lease, support::lease(&lease)), (Kind::Pod, ended)] {
+        engine.change(support::api::change(kind, &kube::runtime::watcher::Event::Apply(object)), now_at(ms(4_000)));
+    }
+    let work = engine.take_work();
+    assert!(work.iter().any(|work| work.group == audit.group && matches!(work.job, Job::Act(_))), "{work:?}");
 }
 
 #[test]
@@ -487,7 +530,9 @@ fn a_change_for_all_is_spread_and_one_for_a_few_comes_in_between() {
     let mut many = Many::new();
     assert_eq!(many.reviews as usize, MANY * 4, "each once");
     many.reviews = 0;
-    many.schedule.rights_changed(&Scope::Cluster, many.now);
+    for _ in 0..1_000 {
+        many.schedule.rights_changed(&Scope::Cluster, many.now);
+    }
     let mut most = 0;
     for _ in 0..30 {
         let before = many.reviews;

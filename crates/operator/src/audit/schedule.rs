@@ -86,6 +86,8 @@ pub struct Schedule {
     under_way: Option<Arc<Key>>,
     /// When the next audit may begin.
     free_at: Mono,
+    /// When all groups are to be audited again. One pass over them is enough for all changes until then.
+    everyone_at: Option<Mono>,
     /// The operator itself may not ask, and does not try before then.
     refused_until: Option<Mono>,
 }
@@ -106,9 +108,9 @@ impl Schedule {
         self.groups.is_empty()
     }
 
-    /// This is what the group's candidates are. `is_told` says that its status tells of an audit already, so that another
-    /// one can wait its turn among `groups`.
-    pub fn observe(&mut self, key: &Key, subject: Option<Subject>, is_told: bool, groups: usize, now: Mono) {
+    /// This is what the group's candidates are. `is_old` says that it is older than this operator's term, so one of
+    /// `groups` that all begin to be audited now.
+    pub fn observe(&mut self, key: &Key, subject: Option<Subject>, is_old: bool, groups: usize, now: Mono) {
         let (key, is_new) = match self.groups.get_key_value(key) {
             Some((known, _)) => (known.clone(), false),
             None => (Arc::new(key.clone()), true),
@@ -122,7 +124,7 @@ impl Schedule {
             None
         } else if state.is_answered() {
             Some(state.periodic)
-        } else if is_new && is_told {
+        } else if is_new && is_old {
             Some(now + SETTLE + spread(&key, groups, now))
         } else {
             Some(state.soonest(now))
@@ -143,42 +145,50 @@ impl Schedule {
 
     /// Rights may have changed.
     pub fn rights_changed(&mut self, scope: &Scope, now: Mono) {
-        let groups = self.groups.len();
-        let keys: Vec<_> = match scope {
+        match scope {
             Scope::Namespace(namespace) => {
                 let from = Key::new(namespace, "");
-                let all = self.groups.range::<Key, _>(&from..).map(|(key, _)| key);
-                all.take_while(|key| key.namespace == *namespace).cloned().collect()
+                let all = self.groups.range::<Key, _>(&from..).map(|(key, state)| (key.clone(), state.soonest(now)));
+                let concerned: Vec<_> = all.take_while(|(key, _)| key.namespace == *namespace).collect();
+                self.expire(concerned);
             }
             Scope::Cluster => {
                 // Perhaps the operator's own.
                 self.refused_until = None;
-                self.groups.keys().cloned().collect()
+                self.everyone_at.get_or_insert(now + SETTLE);
             }
-        };
-        for key in keys {
+        }
+    }
+
+    /// What was found about these groups may not be so any more: they are due then, or before.
+    fn expire(&mut self, groups: Vec<(Arc<Key>, Mono)>) {
+        for (key, at) in groups {
             let Some(state) = self.groups.get_mut(&key) else { continue };
             state.is_stale = true;
-            let later = if *scope == Scope::Cluster { spread(&key, groups, now) } else { Mono::ZERO };
-            let at = state.subject.as_ref().map(|_| state.soonest(now) + later);
             // A change that goes on and on does not put it off.
-            let at = match (at, state.due) {
-                (Some(at), Some(due)) => Some(at.min(due)),
-                (at, _) => at,
-            };
-            self.set_due(&key, at);
+            if state.subject.is_some() && state.due.is_none_or(|due| at < due) {
+                self.set_due(&key, Some(at));
+            }
         }
     }
 
     /// When [`Schedule::poll`] has to be called next.
     pub fn next_wake(&self) -> Option<Mono> {
-        let (at, _) = self.due.first().filter(|_| self.under_way.is_none())?;
-        Some((*at).max(self.free_at))
+        let next = self.due.first().filter(|_| self.under_way.is_none()).map(|(at, _)| (*at).max(self.free_at));
+        next.into_iter().chain(self.everyone_at).min()
     }
 
     /// What is to be done now.
     pub fn poll(&mut self, now: Mono) -> Vec<Step> {
         let mut steps = Vec::new();
+        if self.everyone_at.take_if(|at| *at <= now).is_some() {
+            let count = self.groups.len();
+            let all = self.groups.iter().map(|(key, state)| {
+                let soonest = state.last.map_or(now, |last| now.max(last + GAP));
+                (key.clone(), soonest + spread(key, count, now))
+            });
+            self.expire(all.collect());
+        }
         while self.next_wake().is_some_and(|at| at <= now)
             && let Some((_, key)) = self.due.first().cloned()
         {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, Job, Work};
-use crate::audit::{Answers, BrokenOff, Scope, Step, Subject, told};
+use crate::audit::{Answers, BrokenOff, Scope, Step, Subject};
 use crate::index::Key;
 use crate::metrics::GroupFigures;
 use crate::time::Now;
@@ -11,7 +11,10 @@ use crate::time::Now;
 impl Engine {
     /// Roles or bindings have changed.
     pub fn rights_changed(&mut self, scope: &Scope, now: Now) {
-        self.audits.rights_changed(scope, now.mono);
+        // When this operator leads it audits every group anyway.
+        if self.leads {
+            self.audits.rights_changed(scope, now.mono);
+        }
     }
 
     /// The figures that have changed since the last call. A term begins without any.
@@ -30,9 +33,8 @@ impl Engine {
     }
 
     pub(super) fn observe_audit(&mut self, key: &Key, subject: Option<Subject>, now: Now) {
-        let stored = self.index.group(key).and_then(|group| group.status.as_deref());
-        let is_told = stored.and_then(told::authorized).is_some();
-        self.audits.observe(key, subject, is_told, self.index.group_count(), now.mono);
+        let is_old = self.index.group(key).is_some_and(|group| group.status.is_some());
+        self.audits.observe(key, subject, is_old, self.index.group_count(), now.mono);
     }
 
     pub(super) fn poll_audits(&mut self, now: Now) {
