@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use leadergroup_api::LeaderGroup;
 use leadergroup_e2e::{
-    Candidates, Group, GroupView, LeaseView, Namespace, OPERATOR_NAMESPACE, PodView, Session, lease_of,
+    Candidates, Group, GroupView, LeaseView, Namespace, OPERATOR_NAMESPACE, PATIENCE, PodView, Session, lease_of,
 };
 use serde_json::{Value, json};
 use tokio::sync::RwLock;
@@ -224,6 +224,18 @@ impl Asked {
     }
 }
 
+/// Waits until the groups of earlier tests are gone.
+async fn until_only_group_of(session: &Session, place: &Namespace) -> Result<()> {
+    let groups = Api::<LeaderGroup>::all(session.client());
+    let others = |list: &[LeaderGroup]| list.iter().filter(|g| g.namespace().as_deref() != Some(place.name())).count();
+    let began = Instant::now();
+    while others(&groups.list(&ListParams::default()).await?.items) > 0 {
+        ensure!(began.elapsed() < PATIENCE, "groups of other tests stay");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn at_rest_nothing_is_asked_and_a_burst_of_changes_is_asked_about_a_few_times() -> Result<()> {
     let _alone = CLUSTER.write().await;
@@ -234,7 +246,8 @@ async fn at_rest_nothing_is_asked_and_a_burst_of_changes_is_asked_about_a_few_ti
     place.run(&Candidates::named("billing").replicas(3).deployment()).await?;
     until_authorized(&place).await?;
     place.until_settled("billing").await?;
-    // What is about other tests' groups, which are gone, or about to go.
+    until_only_group_of(&session, &place).await?;
+    // What has changed until now is asked about within this.
     tokio::time::sleep(SOON).await;
 
     let (asked, timeline) = (Asked::from_now(&session)?, place.timeline().await?);
