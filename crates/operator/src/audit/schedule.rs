@@ -2,7 +2,7 @@
 //!
 //! One group at a time, and no faster than [`RATE`] on average: what is due waits its turn, the longest due first. A group
 //! is due soon after what is asked about it has changed, or rights have; otherwise once in a while, since there are
-//! authorizers whose rules can't be watched. It is never due twice within [`GAP`], however often rights change.
+//! authorizers whose rules can't be watched. It is never due twice within five seconds, however often rights change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
