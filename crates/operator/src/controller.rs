@@ -1,7 +1,10 @@
-//! The loop that joins the engine to the API server: four watches in, requests out.
+//! The loop that joins the engine to the API server: four watches in, requests out; and those that tell when rights
+//! change, without which it works as well.
 //!
 //! An operator campaigns once its watches have listed what there is, so that one that can't see never leads. Standing by
 //! it keeps the watches, for a takeover takes no longer than a decision.
+
+mod rights;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,7 @@ use crate::apply::Applier;
 use crate::candidacy::{Campaign, Candidacy, News};
 use crate::engine::{Engine, Job, Outcome, Work};
 use crate::index::Change;
+use crate::metrics::Metrics;
 use crate::telemetry::Health;
 use crate::time::Clock;
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
@@ -34,6 +38,8 @@ pub const LONGEST_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 +
 const ACTIONS: usize = 64;
 /// Status writes and Events, at the same time: they must not crowd out the requests above.
 const REPORTS: usize = 16;
+/// Audits, at the same time: they can always wait.
+const AUDITS: usize = 1;
 /// The loop shows that it turns at least this often.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -45,13 +51,15 @@ pub async fn run(
     client: Client,
     clock: Clock,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     candidacy: Candidacy,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let mut engine = Engine::default();
     let mut changes = watches(&client);
+    let mut rights = rights::changes(&client);
     let mut under_way = FuturesUnordered::new();
-    let (actions, reports) = (Arc::new(Semaphore::new(ACTIONS)), Arc::new(Semaphore::new(REPORTS)));
+    let [actions, reports, audits] = [ACTIONS, REPORTS, AUDITS].map(|places| Arc::new(Semaphore::new(places)));
     let mut candidacy = Some(candidacy);
     let mut campaign: Option<(Campaign, Applier)> = None;
     // Cancelled with each term: work that has not begun then never does.
@@ -68,6 +76,7 @@ pub async fn run(
             // Before all else: what was decided in a term ends with it.
             Some(news) = news, if campaigns => {
                 term.cancel();
+                metrics.forget_groups();
                 match news {
                     News::Leads(number) => {
                         term = CancellationToken::new();
@@ -90,10 +99,12 @@ pub async fn run(
             Some(done) = under_way.next() => {
                 let done: Option<(Work, Outcome)> = done;
                 if let Some((work, outcome)) = done {
+                    metrics.note(&outcome);
                     engine.outcome(&work, outcome, clock.now());
                 }
             }
             Some(change) = changes.next() => engine.change(change, clock.now()),
+            Some(scope) = rights.next() => engine.rights_changed(&scope, clock.now()),
             () = tokio::time::sleep_until(clock.instant(wake).into()) => engine.wake(clock.now()),
         }
         if engine.is_synced()
@@ -105,9 +116,14 @@ pub async fn run(
             let applier = Applier::new(client.clone(), clock, begun.leads());
             campaign = Some((begun, applier));
         }
+        metrics.show_groups(engine.take_figures());
         if let Some((_, applier)) = &campaign {
             for work in engine.take_work() {
-                let gate = if matches!(work.job, Job::Act(_)) { &actions } else { &reports };
+                let gate = match work.job {
+                    Job::Act(_) => &actions,
+                    Job::Audit(_) => &audits,
+                    Job::WriteStatus { .. } | Job::WriteInvalid { .. } | Job::Tell(_) => &reports,
+                };
                 under_way.push(perform(applier.clone(), gate.clone(), term.clone(), work).boxed());
             }
         }

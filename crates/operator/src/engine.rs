@@ -9,6 +9,8 @@
 //! have to share the API server with them. A renewal touches the index only; no decision is made for it unless the
 //! last one said that renewals matter.
 
+mod audits;
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -16,9 +18,11 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 
+use crate::audit::Schedule;
 use crate::decide::memory::ReadPods;
 use crate::decide::{Action, Clear, Ground, Memory, Notice, Wake, decide, status};
 use crate::index::{Cause, Change, Index, Key};
+use crate::metrics::GroupFigures;
 use crate::model::Pod;
 use crate::time::{Mono, Now};
 use crate::wire::LeaseWire;
@@ -49,6 +53,7 @@ struct Entry {
     tried: Option<(Clear, Failure)>,
     act_retry: Option<Retry>,
     write_retry: Option<Retry>,
+    figures: GroupFigures,
 }
 
 impl Entry {
@@ -98,6 +103,8 @@ pub struct Engine {
     entries: HashMap<Key, Entry>,
     timers: BTreeSet<(Mono, Key)>,
     waiting: BTreeSet<Key>,
+    audits: Schedule,
+    figures: Vec<(Key, GroupFigures)>,
     synced: [bool; 4],
     work: Vec<Work>,
 }
@@ -118,6 +125,8 @@ impl Engine {
         self.timers.clear();
         self.waiting.clear();
         self.work.clear();
+        self.audits = Schedule::default();
+        self.figures.clear();
     }
 
     /// Takes in one watch event.
@@ -145,7 +154,7 @@ impl Engine {
 
     /// When [`Engine::wake`] has to be called next.
     pub fn next_wake(&self) -> Option<Mono> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|(at, _)| *at).into_iter().chain(self.audits.next_wake()).min()
     }
 
     /// The work that has come up since the last call.
@@ -227,6 +236,7 @@ impl Engine {
                 entry.acting = false;
                 self.cleared(key, clear, requested_at, result, now);
             }
+            Outcome::Audited { subject, answers, broke_off } => self.audited(key, subject, answers, broke_off, now),
         }
         self.waiting.insert(key.clone());
         self.settle(now);
@@ -343,6 +353,7 @@ impl Engine {
             }
         }
         if self.is_synced() {
+            self.poll_audits(now);
             for key in std::mem::take(&mut self.waiting) {
                 self.decide(&key, now);
             }
@@ -365,6 +376,8 @@ impl Engine {
                 let job = Job::WriteInvalid { version, message };
                 self.work.push(Work { term: self.term, group: key.clone(), uid, job });
             }
+            self.audits.forget(key);
+            self.note_figures(key, GroupFigures::default());
             self.set_wake(key, None, now);
             return;
         }
@@ -382,6 +395,7 @@ impl Engine {
         let (desired, notices, wake) = match &group.plan {
             Ok(_) => {
                 let Some(snapshot) = self.index.snapshot(key) else { return };
+                entry.memory.audit = self.audits.finding(key);
                 let decision = decide(&snapshot, &mut entry.memory, now);
                 let verdict = decision.status.holder.as_ref().map(|h| h.verdict.as_str());
                 tracing::debug!(group = %key, verdict, action = ?decision.action, "decided");
@@ -392,12 +406,14 @@ impl Engine {
                     let job = Job::Act(action);
                     self.work.push(Work { term: self.term, group: key.clone(), uid: uid.clone(), job });
                 }
+                self.observe_audit(key, decision.audit.ok(), now);
                 (decision.status, decision.notices, decision.wake)
             }
             Err(reason) => {
                 let base = group.status.as_deref().cloned().unwrap_or_default();
                 let desired = status::stalled_only(base.clone(), group.generation, "InvalidSpec", reason.clone(), now);
                 let notices = status::stalled_notice(&base, &desired);
+                self.audits.forget(key);
                 (desired, notices.into_iter().collect(), None)
             }
         };
@@ -406,6 +422,7 @@ impl Engine {
         }
         self.publish(key);
         self.set_wake(key, wake, now);
+        self.note_figures(key, GroupFigures::of(&desired));
         self.write_status(key, desired, now);
     }
 
@@ -446,6 +463,8 @@ impl Engine {
     }
 
     fn forget(&mut self, key: &Key) {
+        self.audits.forget(key);
+        self.note_figures(key, GroupFigures::default());
         if let Some(entry) = self.entries.remove(key)
             && let Some((at, _)) = entry.wake
         {

@@ -10,6 +10,7 @@ use clap::{ArgAction, Parser};
 use leadergroup_elector::{Options, Timing};
 use leadergroup_operator::candidacy::Candidacy;
 use leadergroup_operator::controller;
+use leadergroup_operator::metrics::Metrics;
 use leadergroup_operator::telemetry::{Health, LogFormat, init_logs, serve};
 use leadergroup_operator::time::Clock;
 use tokio::net::TcpListener;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Where /healthz and /readyz are served.
+    /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
     health_address: SocketAddr,
 
@@ -112,6 +113,7 @@ async fn main() -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let health = Arc::new(Health::default());
+    let metrics = Arc::new(Metrics::default());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn({
@@ -121,9 +123,9 @@ async fn main() -> anyhow::Result<()> {
             stop.cancel();
         }
     });
-    let server = tokio::spawn(serve(listener, clock, health.clone(), stop.clone()));
+    let server = tokio::spawn(serve(listener, clock, health.clone(), metrics.clone(), stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    controller::run(client, clock, health, candidacy, stop).await?;
+    controller::run(client, clock, health, metrics, candidacy, stop).await?;
     server.await.context("the health endpoints broke")??;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The compact records that the index keeps and the judgement reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::core::ObjectMeta;
@@ -96,6 +97,8 @@ pub struct Pod {
     pub node: Option<String>,
     /// `spec.hostname`, where set.
     pub hostname: Option<String>,
+    /// The name of its `ServiceAccount`, if it has one. Pods next to each other by name share it.
+    pub account: Option<Arc<str>>,
     /// Whether it uses its node's network, and so its host name.
     pub host_network: bool,
     /// Whether its containers see each other's processes, or the node's.
@@ -114,6 +117,8 @@ pub struct Pod {
 
 /// No kubelet writes a longer hash of a manifest; anybody may write one into an annotation.
 const LONGEST_UID: usize = 64;
+/// The longest name that a `ServiceAccount` can have, in bytes.
+const LONGEST_ACCOUNT: usize = 253;
 
 fn run(state: &ContainerStateWire) -> Option<Run> {
     state.terminated.as_ref().map(|t| Run {
@@ -191,6 +196,10 @@ impl From<PodWire> for Pod {
             labels: metadata.labels.unwrap_or_default(),
             node: spec.node_name.filter(|n| !n.is_empty()),
             hostname: spec.hostname.filter(|h| !h.is_empty()),
+            account: spec
+                .service_account_name
+                .filter(|name| !name.is_empty() && name.len() <= LONGEST_ACCOUNT)
+                .map(Arc::from),
             host_network: spec.host_network,
             shared_pid: spec.share_process_namespace || spec.host_pid,
             ready: is_true("Ready").next().is_some(),

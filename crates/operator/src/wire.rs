@@ -169,6 +169,7 @@ pub struct PodWire {
 pub struct PodSpecWire {
     pub node_name: Option<String>,
     pub hostname: Option<String>,
+    pub service_account_name: Option<String>,
     pub host_network: bool,
     #[serde(rename = "hostPID")]
     pub host_pid: bool,

@@ -1,7 +1,10 @@
 //! What the engine asks for, and what becomes of it.
 
+use std::sync::Arc;
+
 use leadergroup_api::LeaderGroupStatus;
 
+use crate::audit::{Answers, BrokenOff, Subject};
 use crate::decide::{Action, Clear, Notice};
 use crate::index::Key;
 use crate::time::Mono;
@@ -42,6 +45,8 @@ pub enum Job {
         /// Why it can't be read.
         message: String,
     },
+    /// Ask what the candidates' accounts may do; answered by [`Outcome::Audited`].
+    Audit(Arc<Subject>),
     /// Publish an Event; not answered.
     Tell(Notice),
 }
@@ -91,5 +96,14 @@ pub enum Outcome {
     Status {
         /// The group's new version and the status as stored.
         result: Result<Option<(String, LeaderGroupStatus)>, Failure>,
+    },
+    /// The candidates' accounts were asked about.
+    Audited {
+        /// What was asked about.
+        subject: Arc<Subject>,
+        /// The answers, as far as they came.
+        answers: Answers,
+        /// Why it broke off, if it did.
+        broke_off: Option<BrokenOff>,
     },
 }

@@ -19,9 +19,11 @@
 //!   has, it is what the former leader knew: it counts no less than the status it replaces, and the operator that leads
 //!   sees it come, takes over what was counted, and corrects the rest. The same goes for the status of an object that
 //!   can't be read.
+//! - **Reviews of access** change nothing: a late one tells what the accounts may do, and its answer is ignored.
 //! - **Events** have no precondition. A late one tells of what was decided then; nothing is decided by it.
 
 mod events;
+mod reviews;
 
 use std::time::Duration;
 
@@ -97,6 +99,7 @@ impl Applier {
             Job::WriteInvalid { version, message } => {
                 Outcome::Status { result: self.write_invalid(work, version, message).await.map(|()| None) }
             }
+            Job::Audit(subject) => self.audit(work, subject, requested_at).await,
             Job::Tell(notice) => {
                 if let Err(failure) = self.send(work, self.events.publish(work, notice)).await {
                     tracing::debug!(group = %work.group, ?failure, reason = notice.reason, "could not publish an Event");

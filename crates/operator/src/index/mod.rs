@@ -11,6 +11,7 @@ mod members;
 mod tenures;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use kube::core::error_boundary::InvalidObject;
@@ -392,6 +393,7 @@ impl Index {
             }
             None => pod.phase_in_doubt = self.phase_in_doubt(&pod),
         }
+        self.share_account(&key, &mut pod);
         let mut touched = self.members.update(&key, &pod.labels, &self.groups, &pod);
         touched.extend(self.seeking.get(&key.namespace).into_iter().flatten().cloned());
         // A pod that is back with its UID (a static pod's mirror) was not gone.
@@ -400,6 +402,18 @@ impl Index {
         }
         self.touched.extend(touched.into_iter().map(|k| (k, Cause::Change)));
         self.pods.entry(key.namespace).or_default().insert(key.name, pod);
+    }
+
+    /// Has the pod share its account's name with one next to it by name: many pods have few accounts, and those of a
+    /// workload stand together.
+    fn share_account(&self, key: &Key, pod: &mut Pod) {
+        let Some(pods) = self.pods.get(&key.namespace) else { return };
+        let before = pods.range::<str, _>((Bound::Unbounded, Bound::Excluded(&*key.name))).next_back();
+        let from = pods.range::<str, _>((Bound::Included(&*key.name), Bound::Unbounded)).take(2);
+        let near = before.into_iter().chain(from).map(|(_, near)| &near.account);
+        if let Some(same) = near.into_iter().find(|account| **account == pod.account) {
+            pod.account.clone_from(same);
+        }
     }
 
     /// Whether a terminal phase can't be the kubelet's word, its node not being ready.

@@ -1,10 +1,12 @@
 //! A small API server: objects with versions, optimistic concurrency, and what each write tells the watches.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::runtime::watcher::Event;
 use leadergroup_api::ReleaseForm;
 use leadergroup_elector::lease::TIMING;
+use leadergroup_operator::audit::{Answers, BrokenOff, Right, Subject, questions};
 use leadergroup_operator::decide::{Action, Clear};
 use leadergroup_operator::engine::{Failure, Job, Outcome, Work};
 use leadergroup_operator::index::Change;
@@ -70,6 +72,12 @@ pub struct Api {
     log: Vec<(Kind, Told)>,
     pub cleared: Vec<Cleared>,
     pub status_writes: usize,
+    /// What accounts may not do; anything else they may.
+    pub denied: Vec<(String, Right)>,
+    /// The operator may not ask what accounts may do.
+    pub refuses_reviews: bool,
+    /// How many questions about accounts were answered.
+    pub reviews: usize,
     /// Takes any version for the present one, as no real API server would.
     pub careless: bool,
 }
@@ -177,8 +185,20 @@ impl Api {
                 }]});
                 Outcome::Status { result: self.write_status(work, version, &status, true).map(|_| None) }
             }
+            Job::Audit(subject) => self.review(subject),
             Job::Tell(_) => return None,
         })
+    }
+
+    fn review(&mut self, subject: &Arc<Subject>) -> Outcome {
+        let mut answers = Answers::default();
+        let broke_off = self.refuses_reviews.then_some(BrokenOff::Refused);
+        while let Some(question) = questions::next(subject, &answers).filter(|_| !self.refuses_reviews) {
+            let asked = (subject.accounts[question.account].to_string(), question.right);
+            answers.note(question, !self.denied.contains(&asked));
+            self.reviews += 1;
+        }
+        Outcome::Audited { subject: subject.clone(), answers, broke_off }
     }
 
     fn ask_timing(&mut self, name: &str, uid: &str, version: &str, timing: AskedTiming) -> Result<LeaseWire, Failure> {

@@ -343,6 +343,7 @@ fn name(work: &Work) -> String {
         Job::Act(action) => format!("{action:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
         Job::WriteStatus { .. } => "WriteStatus".to_owned(),
         Job::WriteInvalid { .. } => "WriteInvalid".to_owned(),
+        Job::Audit(_) => "Audit".to_owned(),
         Job::Tell(notice) => format!("Tell {}", notice.reason),
     }
 }
