@@ -15,6 +15,7 @@ pub mod engine;
 pub mod index;
 pub mod judge;
 pub mod model;
+pub mod pace;
 pub mod telemetry;
 pub mod text;
 pub mod time;

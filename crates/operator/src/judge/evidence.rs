@@ -28,8 +28,8 @@ pub struct Known<'a> {
     pub candidates: Vec<&'a Pod>,
     /// Deleted candidates that are remembered.
     pub gone: Vec<&'a Gone>,
-    /// A pod outside the selector that the identity fits, looked for only if no candidate does, or that has the name of one
-    /// that is gone.
+    /// A pod outside the selector that the identity fits, looked for only if no candidate does; or that has the name of one
+    /// that is gone, or that the identity gives.
     pub outsider: Option<&'a str>,
     /// The nodes of the candidates, existing and gone.
     pub nodes: Vec<(&'a str, &'a Node)>,
@@ -114,7 +114,25 @@ struct Fit<'a> {
 }
 
 /// Judges the holder of the group's Lease.
+///
+/// A candidate's end proves nothing while a pod that is none may be the holder as well: whoever may create a pod can make
+/// it a candidate, and give it another's host name.
 pub fn judge(known: &Known<'_>) -> Judgement {
+    let judgement = by_candidates(known);
+    match (known.outsider, &judgement.subject) {
+        (Some(outsider), Some(subject)) if judgement.clear == Clearable::AtOnce && outsider != subject.name => {
+            let why = format!(
+                "the identity fits pod {outsider} too, which the group's selector does not match and which may be alive; \
+                 of the candidate is known: {}",
+                judgement.evidence
+            );
+            Judgement { subject: judgement.subject, ..Judgement::new(Verdict::Ambiguous, Clearable::WhenRanOut, why) }
+        }
+        _ => judgement,
+    }
+}
+
+fn by_candidates(known: &Known<'_>) -> Judgement {
     let Some(lease) = known.lease else {
         return Judgement::new(Verdict::Free, Clearable::Never, "the Lease does not exist");
     };
