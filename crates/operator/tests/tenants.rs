@@ -72,6 +72,19 @@ fn a_pod_that_takes_the_leaders_host_name_and_ends_does_not_have_it_cleared() {
 }
 
 #[test]
+fn a_pod_that_takes_the_leaders_host_name_and_runs_is_not_taken_for_it() {
+    let mut cluster = Cluster::new(&json!({}));
+    let mut leader = web_0("u0", running(0));
+    leader["metadata"]["labels"] = json!({"app": "other"});
+    cluster.put_pod(leader);
+    cluster.put_pod(impostor("Running", running(0)));
+    cluster.renew_times("web-0", 4);
+    assert_eq!(cluster.verdict(), "Ambiguous");
+    assert_eq!(cluster.status().leader.and_then(|leader| leader.pod_name), None);
+    assert_eq!(cluster.count("AskTiming"), 0, "the Lease is another's");
+}
+
+#[test]
 fn a_pod_that_labels_itself_a_candidate_takes_no_lease_from_its_leader() {
     let mut cluster = leading(&json!({}));
     for number in 0..50 {

@@ -115,21 +115,24 @@ struct Fit<'a> {
 
 /// Judges the holder of the group's Lease.
 ///
-/// A candidate's end proves nothing while a pod that is none may be the holder as well: whoever may create a pod can make
-/// it a candidate, and give it another's host name.
+/// A candidate is not taken for the holder, and its end proves nothing, while a pod that is none may be the holder as well:
+/// whoever may create a pod can make it a candidate, and give it another's host name.
 pub fn judge(known: &Known<'_>) -> Judgement {
     let judgement = by_candidates(known);
-    match (known.outsider, &judgement.subject) {
-        (Some(outsider), Some(subject)) if judgement.clear == Clearable::AtOnce && outsider != subject.name => {
-            let why = format!(
-                "the identity fits pod {outsider} too, which the group's selector does not match and which may be alive; \
-                 of the candidate is known: {}",
-                judgement.evidence
-            );
-            Judgement { subject: judgement.subject, ..Judgement::new(Verdict::Ambiguous, Clearable::WhenRanOut, why) }
-        }
-        _ => judgement,
+    let Some(outsider) = known.outsider.filter(|name| judgement.subject.as_ref().is_some_and(|s| s.name != *name))
+    else {
+        return judgement;
+    };
+    if judgement.verdict == Verdict::Managed {
+        return Judgement { subject: None, ..judgement };
     }
+    let clear = if judgement.clear == Clearable::AtOnce { Clearable::WhenRanOut } else { judgement.clear };
+    let why = format!(
+        "the identity fits pod {outsider} too, which the group's selector does not match and which may be alive; of the \
+         candidate is known: {}",
+        judgement.evidence
+    );
+    Judgement::new(Verdict::Ambiguous, clear, why)
 }
 
 fn by_candidates(known: &Known<'_>) -> Judgement {
