@@ -15,6 +15,9 @@ cluster := $(target)/debug/cluster
 # A package's test programs.
 tests_of = $(basename $(notdir $(wildcard $(1)/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard $(1)/tests/*/main.rs)))
 these = $(addprefix --test=,$(1))
+# Programs that cargo installs for the tests.
+tools := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/leadergroup/tools
+CARGO_DENY := 0.20.2
 # KEEP=1 leaves the cluster up.
 KEEP ?=
 # The cluster is taken down by whoever started it.
@@ -37,7 +40,7 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 
 .PHONY: test
 test: ## Everything below, in order
-	@$(MAKE) test-format test-lint test-generated test-unit
+	@$(MAKE) test-format test-lint test-deny test-generated test-unit
 	# What pods run is built while tests wait more than they work.
 	nice -n 19 $(target)/debug/interop --build & building=$$!
 	trap 'kill $$building 2>/dev/null || true' EXIT
@@ -53,6 +56,21 @@ test-format: ## The code is formatted
 .PHONY: test-lint
 test-lint: ## Clippy, warnings denied
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: test-deny
+test-deny: ## The dependencies: advisories, licences, where they come from
+	@deny=$(tools)/cargo-deny-$(CARGO_DENY)/bin/cargo-deny
+	if [ ! -x "$$deny" ]; then
+		$(CARGO) install -q --locked --debug cargo-deny --version $(CARGO_DENY) --root "$(tools)/cargo-deny-$(CARGO_DENY)"
+	fi
+	$$deny --locked check bans licenses sources
+	# A database that can't be had is nobody's fault, and one that was had long ago tells little; what it holds against a
+	# dependency is an error.
+	if GIT_TERMINAL_PROMPT=0 timeout 60 $$deny --locked fetch db; then
+		$$deny --locked check advisories
+	else
+		echo "NOT CHECKED: advisories and yanked versions, because the advisory database could not be fetched (see above)" >&2
+	fi
 
 .PHONY: test-generated
 test-generated: ## crds/ is what the code says

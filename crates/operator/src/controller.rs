@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Applier;
 use crate::candidacy::{Campaign, Candidacy, News};
 use crate::engine::{Engine, Job, Outcome, Work};
-use crate::index::Change;
+use crate::index::{Change, HEARTBEATS};
 use crate::metrics::Metrics;
 use crate::telemetry::Health;
 use crate::time::Clock;
@@ -53,9 +53,10 @@ pub async fn run(
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     candidacy: Candidacy,
+    clears_in_system_namespaces: bool,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let mut engine = Engine::default();
+    let mut engine = Engine::new(clears_in_system_namespaces);
     let mut changes = watches(&client);
     let mut rights = rights::changes(&client);
     let mut under_way = FuturesUnordered::new();
@@ -162,7 +163,7 @@ fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
     let groups = announce(one::<GroupWire>(Api::all(client.clone()), config()), groups_listed);
     let nodes = announce(one::<NodeWire>(Api::all(client.clone()), config()), nodes_listed);
     // Each node renews a Lease of its own there.
-    let elections = config().fields("metadata.namespace!=kube-node-lease");
+    let elections = config().fields(&format!("metadata.namespace!={HEARTBEATS}"));
     let leases = after(one::<LeaseWire>(Api::all(client.clone()), elections), on_groups.clone(), on_nodes.clone());
     let pods = after(one::<PodWire>(Api::all(client.clone()), config()), on_groups, on_nodes);
     stream::select_all([

@@ -24,6 +24,7 @@ use crate::decide::{Action, Clear, Ground, Memory, Notice, Wake, decide, status}
 use crate::index::{Cause, Change, Index, Key};
 use crate::metrics::GroupFigures;
 use crate::model::Pod;
+use crate::pace::{Statuses, Told};
 use crate::time::{Mono, Now};
 use crate::wire::LeaseWire;
 pub use crate::work::{Failure, Job, Outcome, Term, Work};
@@ -51,6 +52,8 @@ struct Entry {
     wake: Option<(Mono, Wake)>,
     /// A clear that failed, or whose answer was lost, until the Lease was read again.
     tried: Option<(Clear, Failure)>,
+    told: Told,
+    statuses: Statuses,
     act_retry: Option<Retry>,
     write_retry: Option<Retry>,
     figures: GroupFigures,
@@ -110,6 +113,11 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// An engine that clears in the namespaces that are Kubernetes' own, or leaves them alone.
+    pub fn new(clears_in_system_namespaces: bool) -> Self {
+        Self { index: Index::new(clears_in_system_namespaces), ..Self::default() }
+    }
+
     /// This operator leads: every group is decided anew, from what status, Lease and pods show.
     pub fn lead(&mut self, term: Term, now: Now) {
         self.stand_by();
@@ -302,6 +310,7 @@ impl Engine {
                         note,
                         pod: None,
                     },
+                    now,
                 );
             }
             Err(failure) => {
@@ -370,7 +379,8 @@ impl Engine {
             }
             let entry =
                 self.entries.entry(key.clone()).or_insert_with(|| Entry { uid: uid.clone(), ..Entry::default() });
-            if entry.told_invalid.as_ref() != Some(&message) && Retry::is_due(entry.write_retry.as_ref(), now) {
+            let is_new = entry.told_invalid.as_ref() != Some(&message);
+            if is_new && Retry::is_due(entry.write_retry.as_ref(), now) && entry.statuses.admit(now.mono) {
                 entry.told_invalid = Some(message.clone());
                 tracing::warn!(group = %key, "{message}");
                 let job = Job::WriteInvalid { version, message };
@@ -418,12 +428,12 @@ impl Engine {
             }
         };
         for notice in notices {
-            self.tell(key, notice);
+            self.tell(key, notice, now);
         }
         self.publish(key);
-        self.set_wake(key, wake, now);
         self.note_figures(key, GroupFigures::of(&desired));
         self.write_status(key, desired, now);
+        self.set_wake(key, wake, now);
     }
 
     fn write_status(&mut self, key: &Key, desired: LeaderGroupStatus, now: Now) {
@@ -432,7 +442,13 @@ impl Engine {
         let as_far_as_it_goes =
             entry.written.as_ref().is_some_and(|(sent, kept)| *sent == desired && stored == Some(kept));
         let ready = Retry::is_due(entry.write_retry.as_ref(), now);
-        if stored == Some(&desired) || as_far_as_it_goes || entry.acting || entry.writing.is_some() || !ready {
+        if stored == Some(&desired)
+            || as_far_as_it_goes
+            || entry.acting
+            || entry.writing.is_some()
+            || !ready
+            || !entry.statuses.admit(now.mono)
+        {
             return;
         }
         let status = Box::new(desired);
@@ -443,14 +459,15 @@ impl Engine {
         self.work.push(Work { term: self.term, group: key.clone(), uid, job });
     }
 
-    fn tell(&mut self, key: &Key, notice: Notice) {
+    fn tell(&mut self, key: &Key, notice: Notice, now: Now) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(notice) = entry.told.admit(notice, now.mono) else { return };
         let pod = notice.pod.as_ref().map(|(name, _)| name.as_str());
         if notice.warning {
             tracing::warn!(group = %key, pod, reason = notice.reason, "{}", notice.note);
         } else {
             tracing::info!(group = %key, pod, reason = notice.reason, "{}", notice.note);
         }
-        let Some(entry) = self.entries.get_mut(key) else { return };
         entry.held.push(notice);
         self.publish(key);
     }
@@ -474,8 +491,8 @@ impl Engine {
 
     fn set_wake(&mut self, key: &Key, wake: Option<Wake>, now: Now) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let retries = [&entry.act_retry, &entry.write_retry];
-        let retry = retries.into_iter().flatten().map(|r| r.not_before).filter(|at| *at > now.mono).min();
+        let retries = [&entry.act_retry, &entry.write_retry].into_iter().flatten().map(|r| r.not_before);
+        let retry = retries.chain(entry.statuses.waits_until).filter(|at| *at > now.mono).min();
         let decided = wake.and_then(|wake| match wake {
             Wake::At(at) => Some((at, wake)),
             Wake::WhenLeaseRunsOut => self.index.runs_out_at(key).map(|at| (at, wake)),

@@ -19,6 +19,7 @@ pub mod index;
 pub mod judge;
 pub mod metrics;
 pub mod model;
+pub mod pace;
 pub mod telemetry;
 pub mod text;
 pub mod time;

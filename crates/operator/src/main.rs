@@ -29,6 +29,12 @@ struct Args {
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 
+    /// Clear dead holders also in the namespaces that are Kubernetes' own (kube-system and all others that begin with
+    /// `kube-`). Groups there are only observed otherwise: nothing is written to a Lease.
+    #[arg(long, env = "CLEAR_IN_SYSTEM_NAMESPACES", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true")]
+    clear_in_system_namespaces: bool,
+
     #[command(flatten)]
     election: Election,
 }
@@ -125,7 +131,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let server = tokio::spawn(serve(listener, clock, health.clone(), metrics.clone(), stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    controller::run(client, clock, health, metrics, candidacy, stop).await?;
+    controller::run(client, clock, health, metrics, candidacy, args.clear_in_system_namespaces, stop).await?;
     server.await.context("the health endpoints broke")??;
     Ok(())
 }

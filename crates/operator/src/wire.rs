@@ -43,6 +43,10 @@ struct MetadataWire {
     annotations: Option<BTreeMap<String, String>>,
 }
 
+/// The most that is kept of an object's labels, in bytes. No pod of good faith has so many, and the index would hold them
+/// all: one that has more is treated as one that has none, so it is no candidate.
+const MOST_LABELS: usize = 16_384;
+
 fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
     let wire = MetadataWire::deserialize(d)?;
     Ok(ObjectMeta {
@@ -52,7 +56,9 @@ fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
         resource_version: wire.resource_version,
         generation: wire.generation,
         creation_timestamp: wire.creation_timestamp.and_then(|t| t.parse().ok()).map(Time),
-        labels: wire.labels,
+        labels: wire
+            .labels
+            .filter(|labels| labels.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() <= MOST_LABELS),
         annotations: wire.annotations,
         ..ObjectMeta::default()
     })
@@ -82,7 +88,10 @@ impl GroupWire {
         rest.insert("metadata".to_owned(), Value::Object(serde_json::Map::new()));
         DeserializeGuard(match LeaderGroup::deserialize(Value::Object(rest)) {
             Ok(group) => Ok(LeaderGroup { metadata, ..group }),
-            Err(error) => Err(InvalidObject { error: cut(error.to_string(), LONGEST_ERROR), metadata }),
+            Err(error) => {
+                let metadata = ObjectMeta { labels: None, annotations: None, ..metadata };
+                Err(InvalidObject { error: cut(error.to_string(), LONGEST_ERROR), metadata })
+            }
         })
     }
 }
@@ -115,8 +124,10 @@ pub struct LeaseRecord {
     /// The candidates' own count.
     pub lease_transitions: Option<i64>,
     /// Set where coordinated leader election decides.
+    #[serde(deserialize_with = "identity")]
     pub strategy: Option<String>,
     /// Coordinated leader election's choice.
+    #[serde(deserialize_with = "identity")]
     pub preferred_holder: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use super::clear::{accepted_after, is_kept};
 use super::memory::Memory;
 use super::terms::{Terms, seconds};
 use super::{Notice, selects_every_pod};
-use crate::index::Snapshot;
+use crate::index::{Observed, Snapshot};
 use crate::judge::{Identity, Judgement};
 use crate::model::{Phase, State};
 use crate::text::cut;
@@ -173,8 +173,45 @@ fn stalled(snapshot: &Snapshot<'_>, memory: &Memory) -> Draft {
     }
     match &memory.error {
         Some(error) => Draft::new("Stalled", true, "WriteFailed", error.clone()),
-        None => Draft::new("Stalled", false, "Observing", "the group is observed"),
+        None => observed(snapshot),
     }
+}
+
+/// The reason of a group that is only observed for its namespace's sake.
+const SYSTEM_NAMESPACE: &str = "SystemNamespace";
+
+fn observed(snapshot: &Snapshot<'_>) -> Draft {
+    let namespace = &snapshot.group.key.namespace;
+    match snapshot.observed {
+        None | Some(Observed::Policy) => Draft::new("Stalled", false, "Observing", "the group is observed"),
+        Some(Observed::SystemNamespace) => {
+            let message = format!(
+                "namespace {namespace} is Kubernetes' own, so the Lease is only observed and nothing is written to it, as \
+                 under policy Observe; to have holders cleared here too, start the operator with \
+                 --clear-in-system-namespaces"
+            );
+            Draft::new("Stalled", false, SYSTEM_NAMESPACE, message)
+        }
+        Some(Observed::Heartbeats) => {
+            let message = format!(
+                "the Leases of namespace {namespace} are heartbeats of nodes, which are not watched: delete this LeaderGroup"
+            );
+            Draft::new("Stalled", true, "NodeHeartbeats", message)
+        }
+    }
+}
+
+/// The group is only observed although it asks for more.
+fn observed_notice(base: &LeaderGroupStatus, status: &LeaderGroupStatus, snapshot: &Snapshot<'_>) -> Option<Notice> {
+    let find = |s: &LeaderGroupStatus| s.conditions.iter().find(|c| c.reason == SYSTEM_NAMESPACE).cloned();
+    let condition = find(status).filter(|_| find(base).is_none())?;
+    Some(Notice {
+        warning: snapshot.plan.stale_holder.policy == Policy::Clear,
+        reason: "OnlyObserved".into(),
+        action: "Observe".into(),
+        note: condition.message,
+        pod: None,
+    })
 }
 
 fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draft {
@@ -315,7 +352,7 @@ pub fn notices(
             warning: false,
             reason: "LeaderChanged".into(),
             action: format!("Transition{}", status.transitions),
-            note: transition_note(began, saved),
+            note: transition_note(began, saved, snapshot.observed),
             pod: pod.clone(),
         });
     }
@@ -327,6 +364,7 @@ pub fn notices(
         notices.push(notice);
     }
     notices.extend(stalled_notice(base, status));
+    notices.extend(observed_notice(base, status, snapshot));
     notices.extend(newly_true("LeaseSuspect", base, status));
     notices
 }
@@ -353,7 +391,7 @@ fn same_term_is_new(base: &LeaderGroupStatus, entry: &Transition) -> bool {
     base.history.first().is_none_or(|before| before.time != entry.time || before.leader != entry.leader)
 }
 
-fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
+fn transition_note(entry: &Transition, saved: Option<f64>, observed: Option<Observed>) -> String {
     let who = match &entry.from {
         Some(from) => format!("{} leads, after {from}", entry.leader),
         None => format!("{} leads", entry.leader),
@@ -370,7 +408,8 @@ fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
         TransitionReason::Unobserved => "; the change was not observed",
     };
     let gap = entry.leaderless_seconds.map(|gap| format!("; {gap} s without a leader"));
-    let saved = saved.map(|saved| format!("; policy Clear would have saved up to {saved} s"));
+    let clearing = if observed == Some(Observed::Policy) { "policy Clear" } else { "a clear" };
+    let saved = saved.map(|saved| format!("; {clearing} would have saved up to {saved} s"));
     format!("{who}{why}{}{}", gap.unwrap_or_default(), saved.unwrap_or_default())
 }
 
@@ -407,8 +446,8 @@ fn verdict_notice(
 
 /// Why a holder proven dead is not cleared at once, if it is not.
 fn why_not_at_once(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement) -> Option<&'static str> {
-    if snapshot.plan.stale_holder.policy == Policy::Observe {
-        Some("policy Observe leaves the Lease alone")
+    if let Some(observed) = snapshot.observed {
+        Some(observed.why())
     } else if is_kept(snapshot, judgement) {
         Some("onRestart Keep leaves it the Lease until that has run out")
     } else if memory.unaccounted.is_some() {

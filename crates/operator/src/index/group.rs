@@ -90,6 +90,9 @@ impl Plan {
         let selector = Selector::try_from(group.candidate_selector())
             .map_err(|e| format!("spec.candidates.selector can't be used: {e}"))?;
         let spec = &group.spec;
+        if !is_dns_name(group.lease_name()) {
+            return Err("spec.lease.name must be a DNS name: lower-case letters, digits, '-' and '.'".to_owned());
+        }
         let seconds = |n: i32| u64::try_from(n).unwrap_or(0).max(1);
         Ok(Self {
             lease_name: group.lease_name().to_owned(),
@@ -104,6 +107,12 @@ impl Plan {
             history_limit: usize::try_from(spec.history_limit).unwrap_or(1).max(1),
         })
     }
+}
+
+/// Whether the API server takes it as a name; an older definition may have let in one that leads out of the namespace.
+fn is_dns_name(name: &str) -> bool {
+    let inside = |label: &str| label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    name.split('.').all(|label| !label.is_empty() && inside(label) && !label.starts_with('-') && !label.ends_with('-'))
 }
 
 impl From<LeaderGroup> for Group {

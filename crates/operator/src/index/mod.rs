@@ -8,6 +8,7 @@ mod gone;
 mod group;
 mod leases;
 mod members;
+mod observed;
 mod tenures;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -21,6 +22,7 @@ use leadergroup_api::LeaderGroupStatus;
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
 use members::Members;
+pub use observed::{HEARTBEATS, Observed};
 use tenures::Tenures;
 pub use tenures::{Ended, Tenure};
 
@@ -58,6 +60,8 @@ pub struct Snapshot<'a> {
     pub group: &'a Group,
     /// Its spec, parsed.
     pub plan: &'a Plan,
+    /// Why nothing is written to its Lease, if nothing is.
+    pub observed: Option<Observed>,
     /// An older group on the same Lease.
     pub older: Option<&'a Key>,
     /// Its Lease.
@@ -114,6 +118,8 @@ pub struct Index {
     /// Groups whose holder fits no candidate, by namespace: any pod that appears may be the one.
     seeking: HashMap<String, BTreeSet<Key>>,
     listing: [Listing; 4],
+    /// Whether Leases are cleared in the namespaces that are Kubernetes' own.
+    clears_in_system_namespaces: bool,
     touched: Vec<(Key, Cause)>,
 }
 
@@ -125,6 +131,11 @@ fn age(group: &Group) -> Age {
 }
 
 impl Index {
+    /// An index of an operator that clears in the namespaces that are Kubernetes' own, or leaves them alone.
+    pub fn new(clears_in_system_namespaces: bool) -> Self {
+        Self { clears_in_system_namespaces, ..Self::default() }
+    }
+
     /// Takes in one watch event.
     pub fn apply(&mut self, change: Change, now: Now) {
         match change {
@@ -248,10 +259,17 @@ impl Index {
         let namesake = |g: &&Gone| pods?.get(&g.pod.name).filter(|p| p.node.is_some() && !plan.selects(p));
         let succeeds =
             || gone.iter().filter(|g| holder.is_some_and(|h| plan.identity.fits(h, &g.pod))).find_map(namesake);
-        let outsider = sought().or_else(succeeds).map(|p| p.name.as_str());
+        // Or one that has the name that the holder gives, while a candidate only goes by it.
+        let named = || {
+            let pod = pods?.get(&plan.identity.only_name(holder?)?)?;
+            let may_lead = pod.node.is_some() && pod.phase == Phase::Live && plan.identity.fits(holder?, pod);
+            (may_lead && !plan.selects(pod)).then_some(pod)
+        };
+        let outsider = sought().or_else(succeeds).or_else(named).map(|p| p.name.as_str());
         Some(Snapshot {
             group,
             plan,
+            observed: Observed::of(&key.namespace, plan.stale_holder.policy, self.clears_in_system_namespaces),
             older: self.by_lease.get(&lease_key).and_then(|all| all.first()).map(|(_, k)| k).filter(|k| *k != key),
             lease,
             tenures: self.tenures.of(key).collect(),

@@ -78,6 +78,8 @@ pub struct Api {
     pub refuses_reviews: bool,
     /// How many questions about accounts were answered.
     pub reviews: usize,
+    /// Where all objects are, if not in the namespace that they say.
+    pub namespace: Option<&'static str>,
     /// Takes any version for the present one, as no real API server would.
     pub careless: bool,
 }
@@ -103,6 +105,9 @@ impl Api {
             self.uids += 1;
             let known = self.get(kind, &name).map(|o| o["metadata"]["uid"].clone());
             object["metadata"]["uid"] = known.unwrap_or_else(|| json!(format!("uid-{}", self.uids)));
+        }
+        if let Some(namespace) = self.namespace.filter(|_| kind != Kind::Node) {
+            object["metadata"]["namespace"] = json!(namespace);
         }
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());

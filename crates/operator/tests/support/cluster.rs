@@ -35,6 +35,7 @@ pub struct Cluster {
     /// The operator that stands by, and sees all that the other sees.
     pub standby: Engine,
     pub term: Term,
+    clears_in_system_namespaces: bool,
     /// Whether what the leading operator wants done is kept in `late` instead: it is stopped, or cut off.
     pub is_stopped: bool,
     /// What an operator wanted done before another took over.
@@ -56,19 +57,30 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster with nodes `n1` and `n2` and the group `web` with this spec, and an operator that has seen it.
     pub fn new(spec: &Value) -> Self {
+        Self::in_namespace(None, false, spec)
+    }
+
+    /// The same in a namespace, with an operator that clears in those that are Kubernetes' own or does not.
+    pub fn in_namespace(namespace: Option<&'static str>, clears_in_system_namespaces: bool, spec: &Value) -> Self {
         let mut api = Api::default();
+        api.namespace = namespace;
         api.put(Kind::Node, super::node("n1", true, false));
         api.put(Kind::Node, super::node("n2", true, false));
         api.put(Kind::Group, super::group(spec));
-        Self::around(api)
+        Self::led_by(api, clears_in_system_namespaces)
     }
 
     /// An operator that starts on what there is.
     pub fn around(api: Api) -> Self {
+        Self::led_by(api, false)
+    }
+
+    fn led_by(api: Api, clears_in_system_namespaces: bool) -> Self {
         let mut cluster = Self {
             api,
             engine: Engine::default(),
-            standby: Engine::default(),
+            standby: Engine::new(clears_in_system_namespaces),
+            clears_in_system_namespaces,
             term: 0,
             is_stopped: false,
             late: Vec::new(),
@@ -127,7 +139,7 @@ impl Cluster {
 
     /// Another operator takes over: it knows nothing but what the API server has.
     pub fn restart(&mut self) {
-        self.engine = Engine::default();
+        self.engine = Engine::new(self.clears_in_system_namespaces);
         self.lead();
         for kind in Kind::ALL {
             self.relist(kind);

@@ -8,4 +8,5 @@ mod elector_run;
 mod elector_samples;
 mod elector_serve;
 mod evidence;
+mod guard;
 mod identity;
