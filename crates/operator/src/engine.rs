@@ -5,14 +5,14 @@
 //! else. What it remembers of a group is recovered from the status when it leads, so nothing stale is left of an earlier
 //! term.
 //!
-//! One group has at most one action and one status write under way, and reports wait for the action: a standby waits for the clear, which would
-//! have to share the API server with them. A renewal touches the index only; no decision is made for it unless the
-//! last one said that renewals matter.
+//! One group has at most one action and one status write under way, beside what `lanes` has about its traffic, and reports
+//! wait for the action: a standby waits for the clear, which would have to share the API server with them. A renewal touches
+//! the index only; no decision is made for it unless the last one said that renewals matter.
+
+mod lanes;
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 
@@ -20,16 +20,11 @@ use crate::decide::memory::ReadPods;
 use crate::decide::{Action, Clear, Ground, Memory, Notice, Wake, decide, status};
 use crate::index::{Cause, Change, Index, Key};
 use crate::model::Pod;
+use crate::retry::{FAILURES_SHOWN, Retry};
 use crate::time::{Mono, Now};
 use crate::wire::LeaseWire;
-pub use crate::work::{Failure, Job, Outcome, Term, Work};
-
-/// How often in a row a write must fail before the status says so.
-const FAILURES_SHOWN: u32 = 3;
-
-/// How long to wait after a first failure, and at most.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LAST_RETRY: Duration = Duration::from_mins(1);
+pub use crate::work::{Failure, Job, Outcome, Stored, Term, Work};
+use lanes::Lanes;
 
 /// What is kept for one group.
 #[derive(Debug, Default)]
@@ -49,42 +44,19 @@ struct Entry {
     tried: Option<(Clear, Failure)>,
     act_retry: Option<Retry>,
     write_retry: Option<Retry>,
+    /// What is under way about its traffic, if that was ever anything.
+    lanes: Option<Box<Lanes>>,
 }
 
 impl Entry {
+    /// Reports wait for what a standby or the group's traffic waits for.
+    fn is_busy(&self) -> bool {
+        self.acting || self.lanes.as_ref().is_some_and(|lanes| lanes.route_is_busy())
+    }
+
     fn succeeded(&mut self) {
         self.act_retry = None;
         self.memory.error = None;
-    }
-}
-
-/// Waiting after failures.
-#[derive(Debug)]
-struct Retry {
-    failures: u32,
-    not_before: Mono,
-    delays: ExponentialBackoff,
-}
-
-impl Retry {
-    /// Notes one more failure in a row, and puts the next try off for longer.
-    fn after_failure(retry: &mut Option<Self>, now: Now) -> u32 {
-        let retry = retry.get_or_insert_with(|| Self {
-            failures: 0,
-            not_before: now.mono,
-            delays: ExponentialBuilder::default()
-                .with_min_delay(FIRST_RETRY)
-                .with_max_delay(LAST_RETRY)
-                .without_max_times()
-                .build(),
-        });
-        retry.failures += 1;
-        retry.not_before = now.mono + retry.delays.next().unwrap_or(LAST_RETRY);
-        retry.failures
-    }
-
-    fn is_due(retry: Option<&Self>, now: Now) -> bool {
-        retry.is_none_or(|r| now.mono >= r.not_before)
     }
 }
 
@@ -98,7 +70,7 @@ pub struct Engine {
     entries: HashMap<Key, Entry>,
     timers: BTreeSet<(Mono, Key)>,
     waiting: BTreeSet<Key>,
-    synced: [bool; 4],
+    synced: [bool; 6],
     work: Vec<Work>,
 }
 
@@ -127,6 +99,8 @@ impl Engine {
             Change::Lease(e) => (1, matches!(e, Event::InitDone)),
             Change::Pod(e) => (2, matches!(e, Event::InitDone)),
             Change::Node(e) => (3, matches!(e, Event::InitDone)),
+            Change::Service(e) => (4, matches!(e, Event::InitDone)),
+            Change::Slice(e) => (5, matches!(e, Event::InitDone)),
         };
         self.synced[watch] |= synced;
         self.index.apply(change, now);
@@ -162,11 +136,10 @@ impl Engine {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             let Some((_, wake)) = entry.wake.take() else { continue };
             // Renewals have put it off without anybody touching the timer.
-            match self.index.runs_out_at(&key).filter(|at| wake == Wake::WhenLeaseRunsOut && *at > now.mono) {
-                Some(later) => self.arm(&key, later, wake),
-                None => {
-                    self.waiting.insert(key);
-                }
+            if wake == Wake::WhenLeaseRunsOut && self.index.runs_out_at(&key).is_some_and(|at| at > now.mono) {
+                self.set_wake(&key, Some(wake), now);
+            } else {
+                self.waiting.insert(key);
             }
         }
         self.settle(now);
@@ -223,6 +196,7 @@ impl Engine {
                     Err(failure) => self.failed(key, "read the candidates", failure, now),
                 }
             }
+            Outcome::Routed { step, result } => self.routed(key, &step, result, now),
             Outcome::Cleared { clear, requested_at, result } => {
                 entry.acting = false;
                 self.cleared(key, clear, requested_at, result, now);
@@ -365,6 +339,7 @@ impl Engine {
                 let job = Job::WriteInvalid { version, message };
                 self.work.push(Work { term: self.term, group: key.clone(), uid, job });
             }
+            self.stop_traffic(key, now);
             self.set_wake(key, None, now);
             return;
         }
@@ -392,12 +367,14 @@ impl Engine {
                     let job = Job::Act(action);
                     self.work.push(Work { term: self.term, group: key.clone(), uid: uid.clone(), job });
                 }
+                self.route(key, decision.routing, now);
                 (decision.status, decision.notices, decision.wake)
             }
             Err(reason) => {
                 let base = group.status.as_deref().cloned().unwrap_or_default();
                 let desired = status::stalled_only(base.clone(), group.generation, "InvalidSpec", reason.clone(), now);
                 let notices = status::stalled_notice(&base, &desired);
+                self.stop_traffic(key, now);
                 (desired, notices.into_iter().collect(), None)
             }
         };
@@ -415,7 +392,7 @@ impl Engine {
         let as_far_as_it_goes =
             entry.written.as_ref().is_some_and(|(sent, kept)| *sent == desired && stored == Some(kept));
         let ready = Retry::is_due(entry.write_retry.as_ref(), now);
-        if stored == Some(&desired) || as_far_as_it_goes || entry.acting || entry.writing.is_some() || !ready {
+        if stored == Some(&desired) || as_far_as_it_goes || entry.is_busy() || entry.writing.is_some() || !ready {
             return;
         }
         let status = Box::new(desired);
@@ -455,8 +432,9 @@ impl Engine {
 
     fn set_wake(&mut self, key: &Key, wake: Option<Wake>, now: Now) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let retries = [&entry.act_retry, &entry.write_retry];
-        let retry = retries.into_iter().flatten().map(|r| r.not_before).filter(|at| *at > now.mono).min();
+        let of_lanes = entry.lanes.iter().flat_map(|lanes| lanes.retries());
+        let retries = [&entry.act_retry, &entry.write_retry].into_iter().chain(of_lanes);
+        let retry = retries.flatten().map(|r| r.not_before).filter(|at| *at > now.mono).min();
         let decided = wake.and_then(|wake| match wake {
             Wake::At(at) => Some((at, wake)),
             Wake::WhenLeaseRunsOut => self.index.runs_out_at(key).map(|at| (at, wake)),

@@ -5,7 +5,8 @@
 //!
 //! Start at [`judge::evidence`], the evidence table; then [`decide`], what follows from a verdict; then [`engine`], which
 //! keeps index, memories and timers together and is what tests drive; [`controller`] feeds it from the real watches.
-//! Of several operators one leads, by [`candidacy`]; the others watch, and write nothing.
+//! [`routing`] says who gets a group's traffic, and by which writes. Of several operators one leads, by [`candidacy`]; the
+//! others watch, and write nothing.
 
 pub mod apply;
 pub mod candidacy;
@@ -15,6 +16,8 @@ pub mod engine;
 pub mod index;
 pub mod judge;
 pub mod model;
+mod retry;
+pub mod routing;
 pub mod telemetry;
 pub mod text;
 pub mod time;

@@ -11,6 +11,7 @@ use super::takeover::as_known;
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
 use crate::model::Pod;
+use crate::routing::Trouble;
 use crate::time::{Mono, Now};
 
 /// What the operator remembers of a group between decisions.
@@ -39,6 +40,8 @@ pub struct Memory {
     pub would_clear_at: Option<Mono>,
     /// Why the last write failed, until one succeeds.
     pub error: Option<String>,
+    /// What stands in the way of its traffic.
+    pub routing: Trouble,
 }
 
 /// How an operator's decisions about a group began, while others may have led before it.

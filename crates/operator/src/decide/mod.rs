@@ -21,6 +21,7 @@ pub use memory::Memory;
 
 use crate::index::Snapshot;
 use crate::judge::{Judgement, Known, judge};
+use crate::routing;
 use crate::time::{Mono, Now};
 
 /// What is to be done about a group.
@@ -30,6 +31,8 @@ pub struct Decision {
     pub status: LeaderGroupStatus,
     /// What to do next, if anything.
     pub action: Option<Action>,
+    /// What to do next about its traffic.
+    pub routing: routing::Decided,
     /// What to tell the user.
     pub notices: Vec<Notice>,
     /// When to look again although nothing changes.
@@ -85,7 +88,11 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
     Decision {
         action: plan.action,
         wake: plan.wake,
-        renewals_matter: terms.successor_pending || !matches!(judgement.verdict, Verdict::Alive | Verdict::Managed),
+        renewals_matter: terms.successor_pending
+            || !matches!(judgement.verdict, Verdict::Alive | Verdict::Managed)
+            // One that ran out leads again with its next renewal.
+            || judgement.verdict == Verdict::Managed && snapshot.plan.routing.is_some() && status.leader.is_none(),
+        routing: routing::decide(snapshot, &memory.routing, &judgement, &status),
         status,
         notices,
     }

@@ -8,6 +8,7 @@ mod gone;
 mod group;
 mod leases;
 mod members;
+mod routes;
 mod tenures;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -20,10 +21,13 @@ use leadergroup_api::LeaderGroupStatus;
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
 use members::Members;
+use routes::Routes;
 use tenures::Tenures;
 pub use tenures::{Ended, Tenure};
 
 use crate::model::{Gone, Lease, Node, Phase, Pod};
+use crate::routing::Observed;
+use crate::routing::wire::{ServiceWire, SliceWire};
 use crate::time::Now;
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
@@ -39,6 +43,10 @@ pub enum Change {
     Pod(Event<PodWire>),
     /// From the watch of nodes.
     Node(Event<NodeWire>),
+    /// From the watch of this operator's Services.
+    Service(Event<ServiceWire>),
+    /// From the watch of this operator's `EndpointSlices`.
+    Slice(Event<SliceWire>),
 }
 
 /// Why a group is to be decided again.
@@ -71,6 +79,8 @@ pub struct Snapshot<'a> {
     pub outsider: Option<&'a str>,
     /// The nodes of all those pods.
     pub nodes: Vec<(&'a str, &'a Node)>,
+    /// The objects by which its traffic goes.
+    pub routes: Observed<'a>,
 }
 
 /// Objects seen in a list that is under way.
@@ -108,6 +118,7 @@ pub struct Index {
     gone: GonePods,
     tenures: Tenures,
     members: Members,
+    routes: Routes,
     /// The groups of each Lease, oldest first.
     by_lease: HashMap<Key, BTreeSet<Age>>,
     /// Groups whose holder fits no candidate, by namespace: any pod that appears may be the one.
@@ -188,6 +199,8 @@ impl Index {
                     self.listing[3].end(known).iter().for_each(|key| self.delete_node(&key.name));
                 }
             },
+            Change::Service(event) => self.apply_service(event),
+            Change::Slice(event) => self.apply_slice(event),
         }
     }
 
@@ -258,6 +271,7 @@ impl Index {
             gone,
             outsider,
             nodes: node_names.iter().filter_map(|n| Some((*n, self.nodes.get(*n)?))).collect(),
+            routes: self.routes.observed(key, &group.uid, plan.routing.as_ref()),
         })
     }
 
