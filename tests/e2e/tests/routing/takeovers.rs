@@ -156,9 +156,11 @@ async fn no_connection_is_answered_by_a_pod_that_lost_the_lease() -> Result<()> 
         let leader = place.until_settled("billing").await?;
         let name = leader.name_any();
         until_routed(&place, "True", "LeaderOnly").await?;
+        let start = Instant::now();
         let pods = Record::<Pod>::of(&place, &name);
         let holder = place.leases().get("billing").await?.holder().context("nobody holds the Lease")?;
-        let start = Instant::now();
+        // A pod that is gone before a watch has listed it is not told of.
+        pods.when("the leader's pod is watched", start, |pod| pod.is_some()).await?;
         client.when("the leader answers", start, |r| r.is_by(&name)).await?;
         let before = leader.restarts();
         end_leader(&session, &place, end, &leader).await?;
