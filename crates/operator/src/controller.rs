@@ -1,4 +1,4 @@
-//! The loop that joins the engine to the API server: four watches in, requests out; and those that tell when rights
+//! The loop that joins the engine to the API server: six watches in, requests out; and those that tell when rights
 //! change, without which it works as well.
 //!
 //! An operator campaigns once its watches have listed what there is, so that one that can't see never leads. Standing by
@@ -15,6 +15,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
+use leadergroup_api::MANAGER;
 use leadergroup_elector::StartError;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
@@ -25,6 +26,8 @@ use crate::candidacy::{Campaign, Candidacy, News};
 use crate::engine::{Engine, Job, Outcome, Work};
 use crate::index::{Change, HEARTBEATS};
 use crate::metrics::Metrics;
+use crate::routing::Write;
+use crate::routing::wire::{MANAGED_BY, ServiceWire, SliceWire};
 use crate::telemetry::Health;
 use crate::time::Clock;
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
@@ -36,7 +39,9 @@ const WATCH_SECONDS: u32 = 60;
 pub const LONGEST_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 /// Requests that decide about a leader, at the same time.
 const ACTIONS: usize = 64;
-/// Status writes and Events, at the same time: they must not crowd out the requests above.
+/// Requests by which traffic is switched, at the same time.
+const ROUTES: usize = 32;
+/// Status writes, labels and Events, at the same time: they must not crowd out the requests above.
 const REPORTS: usize = 16;
 /// Audits, at the same time: they can always wait.
 const AUDITS: usize = 1;
@@ -60,7 +65,8 @@ pub async fn run(
     let mut changes = watches(&client);
     let mut rights = rights::changes(&client);
     let mut under_way = FuturesUnordered::new();
-    let [actions, reports, audits] = [ACTIONS, REPORTS, AUDITS].map(|places| Arc::new(Semaphore::new(places)));
+    let [actions, switches, reports, audits] =
+        [ACTIONS, ROUTES, REPORTS, AUDITS].map(|most| Arc::new(Semaphore::new(most)));
     let mut candidacy = Some(candidacy);
     let mut campaign: Option<(Campaign, Applier)> = None;
     // Cancelled with each term: work that has not begun then never does.
@@ -120,10 +126,11 @@ pub async fn run(
         metrics.show_groups(engine.take_figures());
         if let Some((_, applier)) = &campaign {
             for work in engine.take_work() {
-                let gate = match work.job {
+                let gate = match &work.job {
                     Job::Act(_) => &actions,
+                    Job::Route(routing) if !matches!(routing.write, Write::Label { .. }) => &switches,
                     Job::Audit(_) => &audits,
-                    Job::WriteStatus { .. } | Job::WriteInvalid { .. } | Job::Tell(_) => &reports,
+                    Job::Route(_) | Job::WriteStatus { .. } | Job::WriteInvalid { .. } | Job::Tell(_) => &reports,
                 };
                 under_way.push(perform(applier.clone(), gate.clone(), term.clone(), work).boxed());
             }
@@ -154,7 +161,7 @@ async fn perform(
     Some((work, outcome))
 }
 
-/// The four watches as one stream. Pods and Leases wait for groups and nodes to be listed: a pod is filed under the
+/// The six watches as one stream. Pods and Leases wait for groups and nodes to be listed: a pod is filed under the
 /// groups that exist, and whose word its phase is depends on its node.
 fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
     let (groups_listed, on_groups) = watch::channel(false);
@@ -166,11 +173,16 @@ fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
     let elections = config().fields(&format!("metadata.namespace!={HEARTBEATS}"));
     let leases = after(one::<LeaseWire>(Api::all(client.clone()), elections), on_groups.clone(), on_nodes.clone());
     let pods = after(one::<PodWire>(Api::all(client.clone()), config()), on_groups, on_nodes);
+    let own = || config().labels(&format!("{MANAGED_BY}={MANAGER}"));
+    let services = one::<ServiceWire>(Api::all(client.clone()), own());
+    let slices = one::<SliceWire>(Api::all(client.clone()), own());
     stream::select_all([
         groups.map(Change::Group).boxed(),
         nodes.map(Change::Node).boxed(),
         leases.map(Change::Lease).boxed(),
         pods.map(Change::Pod).boxed(),
+        services.map(Change::Service).boxed(),
+        slices.map(Change::Slice).boxed(),
     ])
 }
 

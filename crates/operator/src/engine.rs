@@ -5,16 +5,16 @@
 //! else. What it remembers of a group is recovered from the status when it leads, so nothing stale is left of an earlier
 //! term.
 //!
-//! One group has at most one action and one status write under way, and reports wait for the action: a standby waits for the clear, which would
-//! have to share the API server with them. A renewal touches the index only; no decision is made for it unless the
-//! last one said that renewals matter.
+//! One group has at most one action and one status write under way, beside what `lanes` has about its traffic, and reports
+//! wait for the action: a standby waits for the clear, which would have to share the API server with them. A renewal touches
+//! the index only; no decision is made for it unless the last one said that renewals matter.
+
+mod lanes;
 
 mod audits;
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 
@@ -25,16 +25,11 @@ use crate::index::{Cause, Change, Index, Key};
 use crate::metrics::GroupFigures;
 use crate::model::Pod;
 use crate::pace::{Statuses, Told};
+use crate::retry::{FAILURES_SHOWN, Retry};
 use crate::time::{Mono, Now};
 use crate::wire::LeaseWire;
-pub use crate::work::{Failure, Job, Outcome, Term, Work};
-
-/// How often in a row a write must fail before the status says so.
-const FAILURES_SHOWN: u32 = 3;
-
-/// How long to wait after a first failure, and at most.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LAST_RETRY: Duration = Duration::from_mins(1);
+pub use crate::work::{Failure, Job, Outcome, Stored, Term, Work};
+use lanes::Lanes;
 
 /// What is kept for one group.
 #[derive(Debug, Default)]
@@ -57,42 +52,19 @@ struct Entry {
     act_retry: Option<Retry>,
     write_retry: Option<Retry>,
     figures: GroupFigures,
+    /// What is under way about its traffic, if that was ever anything.
+    lanes: Option<Box<Lanes>>,
 }
 
 impl Entry {
+    /// Reports wait for what a standby or the group's traffic waits for.
+    fn is_busy(&self) -> bool {
+        self.acting || self.lanes.as_ref().is_some_and(|lanes| lanes.route_is_busy())
+    }
+
     fn succeeded(&mut self) {
         self.act_retry = None;
         self.memory.error = None;
-    }
-}
-
-/// Waiting after failures.
-#[derive(Debug)]
-struct Retry {
-    failures: u32,
-    not_before: Mono,
-    delays: ExponentialBackoff,
-}
-
-impl Retry {
-    /// Notes one more failure in a row, and puts the next try off for longer.
-    fn after_failure(retry: &mut Option<Self>, now: Now) -> u32 {
-        let retry = retry.get_or_insert_with(|| Self {
-            failures: 0,
-            not_before: now.mono,
-            delays: ExponentialBuilder::default()
-                .with_min_delay(FIRST_RETRY)
-                .with_max_delay(LAST_RETRY)
-                .without_max_times()
-                .build(),
-        });
-        retry.failures += 1;
-        retry.not_before = now.mono + retry.delays.next().unwrap_or(LAST_RETRY);
-        retry.failures
-    }
-
-    fn is_due(retry: Option<&Self>, now: Now) -> bool {
-        retry.is_none_or(|r| now.mono >= r.not_before)
     }
 }
 
@@ -108,7 +80,7 @@ pub struct Engine {
     waiting: BTreeSet<Key>,
     audits: Schedule,
     figures: Vec<(Key, GroupFigures)>,
-    synced: [bool; 4],
+    synced: [bool; 6],
     work: Vec<Work>,
 }
 
@@ -144,6 +116,8 @@ impl Engine {
             Change::Lease(e) => (1, matches!(e, Event::InitDone)),
             Change::Pod(e) => (2, matches!(e, Event::InitDone)),
             Change::Node(e) => (3, matches!(e, Event::InitDone)),
+            Change::Service(e) => (4, matches!(e, Event::InitDone)),
+            Change::Slice(e) => (5, matches!(e, Event::InitDone)),
         };
         self.synced[watch] |= synced;
         self.index.apply(change, now);
@@ -179,11 +153,10 @@ impl Engine {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             let Some((_, wake)) = entry.wake.take() else { continue };
             // Renewals have put it off without anybody touching the timer.
-            match self.index.runs_out_at(&key).filter(|at| wake == Wake::WhenLeaseRunsOut && *at > now.mono) {
-                Some(later) => self.arm(&key, later, wake),
-                None => {
-                    self.waiting.insert(key);
-                }
+            if wake == Wake::WhenLeaseRunsOut && self.index.runs_out_at(&key).is_some_and(|at| at > now.mono) {
+                self.set_wake(&key, Some(wake), now);
+            } else {
+                self.waiting.insert(key);
             }
         }
         self.settle(now);
@@ -240,6 +213,7 @@ impl Engine {
                     Err(failure) => self.failed(key, "read the candidates", failure, now),
                 }
             }
+            Outcome::Routed { step, result } => self.routed(key, &step, result, now),
             Outcome::Cleared { clear, requested_at, result } => {
                 entry.acting = false;
                 self.cleared(key, clear, requested_at, result, now);
@@ -386,6 +360,7 @@ impl Engine {
                 let job = Job::WriteInvalid { version, message };
                 self.work.push(Work { term: self.term, group: key.clone(), uid, job });
             }
+            self.stop_traffic(key, now);
             self.audits.forget(key);
             self.note_figures(key, GroupFigures::default());
             self.set_wake(key, None, now);
@@ -416,6 +391,7 @@ impl Engine {
                     let job = Job::Act(action);
                     self.work.push(Work { term: self.term, group: key.clone(), uid: uid.clone(), job });
                 }
+                self.route(key, decision.routing, now);
                 self.observe_audit(key, decision.audit.ok(), now);
                 (decision.status, decision.notices, decision.wake)
             }
@@ -423,6 +399,7 @@ impl Engine {
                 let base = group.status.as_deref().cloned().unwrap_or_default();
                 let desired = status::stalled_only(base.clone(), group.generation, "InvalidSpec", reason.clone(), now);
                 let notices = status::stalled_notice(&base, &desired);
+                self.stop_traffic(key, now);
                 self.audits.forget(key);
                 (desired, notices.into_iter().collect(), None)
             }
@@ -444,7 +421,7 @@ impl Engine {
         let ready = Retry::is_due(entry.write_retry.as_ref(), now);
         if stored == Some(&desired)
             || as_far_as_it_goes
-            || entry.acting
+            || entry.is_busy()
             || entry.writing.is_some()
             || !ready
             || !entry.statuses.admit(now.mono)
@@ -491,7 +468,9 @@ impl Engine {
 
     fn set_wake(&mut self, key: &Key, wake: Option<Wake>, now: Now) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let retries = [&entry.act_retry, &entry.write_retry].into_iter().flatten().map(|r| r.not_before);
+        let of_lanes = entry.lanes.iter().flat_map(|lanes| lanes.retries());
+        let retries = [&entry.act_retry, &entry.write_retry].into_iter().chain(of_lanes);
+        let retries = retries.flatten().map(|r| r.not_before);
         let retry = retries.chain(entry.statuses.waits_until).filter(|at| *at > now.mono).min();
         let decided = wake.and_then(|wake| match wake {
             Wake::At(at) => Some((at, wake)),

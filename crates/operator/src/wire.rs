@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::Lease as K8sLease;
 use k8s_openapi::api::core::v1::{Node as K8sNode, Pod as K8sPod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -24,7 +24,7 @@ const LONGEST_IDENTITY: usize = 640;
 const LONGEST_ERROR: usize = 1_024;
 
 /// A list that the API server may also send as null.
-fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
+pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
     Ok(Option::<Vec<T>>::deserialize(d)?.unwrap_or_default())
 }
 
@@ -39,6 +39,7 @@ struct MetadataWire {
     resource_version: Option<String>,
     generation: Option<i64>,
     creation_timestamp: Option<String>,
+    deletion_timestamp: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
 }
@@ -47,21 +48,41 @@ struct MetadataWire {
 /// all: one that has more is treated as one that has none, so it is no candidate.
 const MOST_LABELS: usize = 16_384;
 
+impl From<MetadataWire> for ObjectMeta {
+    fn from(wire: MetadataWire) -> Self {
+        Self {
+            name: wire.name,
+            namespace: wire.namespace,
+            uid: wire.uid,
+            resource_version: wire.resource_version,
+            generation: wire.generation,
+            creation_timestamp: wire.creation_timestamp.and_then(|t| t.parse().ok()).map(Time),
+            deletion_timestamp: wire.deletion_timestamp.map(|t| Time(t.parse().unwrap_or_default())),
+            labels: wire
+                .labels
+                .filter(|labels| labels.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() <= MOST_LABELS),
+            annotations: wire.annotations,
+            ..Self::default()
+        }
+    }
+}
+
 fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
-    let wire = MetadataWire::deserialize(d)?;
-    Ok(ObjectMeta {
-        name: wire.name,
-        namespace: wire.namespace,
-        uid: wire.uid,
-        resource_version: wire.resource_version,
-        generation: wire.generation,
-        creation_timestamp: wire.creation_timestamp.and_then(|t| t.parse().ok()).map(Time),
-        labels: wire
-            .labels
-            .filter(|labels| labels.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() <= MOST_LABELS),
-        annotations: wire.annotations,
-        ..ObjectMeta::default()
-    })
+    MetadataWire::deserialize(d).map(ObjectMeta::from)
+}
+
+/// [`metadata`] with the owners, which nobody needs to know of a pod.
+pub(crate) fn owned_metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OwnedWire {
+        #[serde(flatten)]
+        metadata: MetadataWire,
+        #[serde(default)]
+        owner_references: Option<Vec<OwnerReference>>,
+    }
+    let OwnedWire { metadata, owner_references } = OwnedWire::deserialize(d)?;
+    Ok(ObjectMeta { owner_references, ..metadata.into() })
 }
 
 /// An identity, or what stands for one that is too long to be told.
@@ -208,6 +229,8 @@ pub struct ContainerWire {
 #[allow(missing_docs)]
 pub struct PodStatusWire {
     pub phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
     #[serde(deserialize_with = "list")]
     pub conditions: Vec<ConditionWire>,
     #[serde(deserialize_with = "list")]

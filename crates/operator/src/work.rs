@@ -7,6 +7,8 @@ use leadergroup_api::LeaderGroupStatus;
 use crate::audit::{Answers, BrokenOff, Subject};
 use crate::decide::{Action, Clear, Notice};
 use crate::index::Key;
+use crate::routing::Step;
+use crate::routing::wire::{ServiceWire, SliceWire};
 use crate::time::Mono;
 use crate::wire::{LeaseWire, PodWire};
 
@@ -31,6 +33,8 @@ pub struct Work {
 pub enum Job {
     /// Something about the Lease; answered by an [`Outcome`].
     Act(Action),
+    /// Something about the group's traffic; answered by [`Outcome::Routed`].
+    Route(Step),
     /// Replace the status, if the group is still at this version; answered by [`Outcome::Status`].
     WriteStatus {
         /// The group's resourceVersion.
@@ -64,6 +68,29 @@ pub enum Failure {
     Unknown(String),
 }
 
+/// What there is after a write to an object that routes, or after one that was refused.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// The Service of that name; none if it does not exist.
+    Service(Key, Option<ServiceWire>),
+    /// The `EndpointSlice` of that name; none if it does not exist.
+    Slice(Key, Option<SliceWire>),
+    /// A pod was labelled: its watch tells.
+    Pod,
+}
+
+impl Stored {
+    /// The same, as if there were no such object.
+    #[must_use]
+    pub fn without_object(self) -> Self {
+        match self {
+            Self::Service(key, _) => Self::Service(key, None),
+            Self::Slice(key, _) => Self::Slice(key, None),
+            Self::Pod => Self::Pod,
+        }
+    }
+}
+
 /// What became of a job.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -91,6 +118,13 @@ pub enum Outcome {
         requested_at: Mono,
         /// The Lease after it.
         result: Result<Option<LeaseWire>, Failure>,
+    },
+    /// Something about the group's traffic was written.
+    Routed {
+        /// What was asked for.
+        step: Step,
+        /// Whether it was done, or refused because the object is not as it was; and what there is now.
+        result: Result<(bool, Stored), Failure>,
     },
     /// The status was written; with the group's new version and the status as stored.
     Status {

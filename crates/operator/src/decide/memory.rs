@@ -12,6 +12,7 @@ use crate::audit::Finding;
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
 use crate::model::Pod;
+use crate::routing::Trouble;
 use crate::time::{Mono, Now};
 
 /// What the operator remembers of a group between decisions.
@@ -42,6 +43,8 @@ pub struct Memory {
     pub audit: Option<Arc<Finding>>,
     /// Why the last write failed, until one succeeds.
     pub error: Option<String>,
+    /// What stands in the way of its traffic.
+    pub routing: Trouble,
 }
 
 /// How an operator's decisions about a group began, while others may have led before it.

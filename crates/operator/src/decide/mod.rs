@@ -22,6 +22,7 @@ pub use memory::Memory;
 use crate::audit;
 use crate::index::Snapshot;
 use crate::judge::{Judgement, Known, judge};
+use crate::routing;
 use crate::time::{Mono, Now};
 
 /// What is to be done about a group.
@@ -31,6 +32,8 @@ pub struct Decision {
     pub status: LeaderGroupStatus,
     /// What to do next, if anything.
     pub action: Option<Action>,
+    /// What to do next about its traffic.
+    pub routing: routing::Decided,
     /// What to tell the user.
     pub notices: Vec<Notice>,
     /// When to look again although nothing changes.
@@ -94,7 +97,10 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
         audit,
         renewals_matter: terms.successor_pending
             || !matches!(judgement.verdict, Verdict::Alive | Verdict::Managed)
-            || status::waits_for_clock(&status, snapshot),
+            || status::waits_for_clock(&status, snapshot)
+            // One that ran out leads again with its next renewal.
+            || judgement.verdict == Verdict::Managed && snapshot.plan.routing.is_some() && status.leader.is_none(),
+        routing: routing::decide(snapshot, &memory.routing, &judgement, &status),
         status,
         notices,
     }

@@ -12,6 +12,7 @@ use super::{Notice, selects_every_pod};
 use crate::index::{Observed, Snapshot};
 use crate::judge::{Identity, Judgement};
 use crate::model::{Phase, State};
+use crate::routing;
 use crate::text::cut;
 use crate::time::Now;
 
@@ -49,14 +50,19 @@ pub fn compose(
         history: terms.history,
         conditions: Vec::new(),
     };
-    let drafts = [
+    let mut drafts = vec![
         ready(snapshot, judgement, &status),
         stalled(snapshot, memory),
         candidates_found(snapshot, &status),
         holder_suspect(snapshot, memory, judgement),
         lease_suspect(base, snapshot),
     ];
-    status.conditions = conditions(base, drafts.into(), snapshot.group.generation, now);
+    if let Some(plan) = &snapshot.plan.routing {
+        let target = routing::target(snapshot, judgement, &status);
+        let (value, reason, message) = routing::condition::routed(snapshot, plan, &memory.routing, &target);
+        drafts.push(Draft::new(ROUTED, value, reason, message));
+    }
+    status.conditions = conditions(base, drafts, snapshot.group.generation, now);
     status
 }
 
@@ -171,9 +177,10 @@ fn stalled(snapshot: &Snapshot<'_>, memory: &Memory) -> Draft {
         );
         return Draft::new("Stalled", true, "LeaseTaken", message);
     }
-    match &memory.error {
-        Some(error) => Draft::new("Stalled", true, "WriteFailed", error.clone()),
-        None => observed(snapshot),
+    match (&memory.error, &memory.routing.labels) {
+        (Some(error), _) => Draft::new("Stalled", true, "WriteFailed", error.clone()),
+        (None, Some(error)) => Draft::new("Stalled", true, "PodLabelsFailed", error.clone()),
+        (None, None) => observed(snapshot),
     }
 }
 
@@ -238,6 +245,9 @@ fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draf
     }
     Draft::new("CandidatesFound", true, "PodsMatch", "the selector matches candidates")
 }
+
+/// The condition about the group's traffic, where `spec.routing` asks for some.
+const ROUTED: &str = "Routed";
 
 /// The condition that also remembers a contradiction, behind a candidate that lives.
 pub(super) const HOLDER_SUSPECT: &str = "HolderSuspect";
@@ -366,6 +376,9 @@ pub fn notices(
     notices.extend(stalled_notice(base, status));
     notices.extend(observed_notice(base, status, snapshot));
     notices.extend(newly_true("LeaseSuspect", base, status));
+    // Whoever leads is told by other Events.
+    let is_trouble = |reason: &str| matches!(reason, "ServiceTaken" | "WriteFailed");
+    notices.extend(newly(ROUTED, "False", base, status).filter(|notice| is_trouble(&notice.reason)));
     notices
 }
 
@@ -375,7 +388,12 @@ pub fn stalled_notice(base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> O
 }
 
 fn newly_true(type_: &str, base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> Option<Notice> {
-    let find = |s: &LeaderGroupStatus| s.conditions.iter().find(|c| c.type_ == type_ && c.status == "True").cloned();
+    newly(type_, "True", base, status)
+}
+
+/// The condition has this value, and had not, or for another reason.
+fn newly(type_: &str, value: &str, base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> Option<Notice> {
+    let find = |s: &LeaderGroupStatus| s.conditions.iter().find(|c| c.type_ == type_ && c.status == value).cloned();
     let condition = find(status)?;
     (find(base).map(|c| c.reason).as_ref() != Some(&condition.reason)).then(|| Notice {
         warning: true,

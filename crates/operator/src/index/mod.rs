@@ -9,6 +9,7 @@ mod group;
 mod leases;
 mod members;
 mod observed;
+mod routes;
 mod tenures;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -23,10 +24,13 @@ use gone::GonePods;
 pub use group::{Group, Key, Plan};
 use members::Members;
 pub use observed::{HEARTBEATS, Observed};
+use routes::Routes;
 use tenures::Tenures;
 pub use tenures::{Ended, Tenure};
 
 use crate::model::{Gone, Lease, Node, Phase, Pod};
+use crate::routing::Observed as ObservedRoutes;
+use crate::routing::wire::{ServiceWire, SliceWire};
 use crate::time::Now;
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
@@ -42,6 +46,10 @@ pub enum Change {
     Pod(Event<PodWire>),
     /// From the watch of nodes.
     Node(Event<NodeWire>),
+    /// From the watch of this operator's Services.
+    Service(Event<ServiceWire>),
+    /// From the watch of this operator's `EndpointSlices`.
+    Slice(Event<SliceWire>),
 }
 
 /// Why a group is to be decided again.
@@ -76,6 +84,8 @@ pub struct Snapshot<'a> {
     pub outsider: Option<&'a str>,
     /// The nodes of all those pods.
     pub nodes: Vec<(&'a str, &'a Node)>,
+    /// The objects by which its traffic goes.
+    pub routes: ObservedRoutes<'a>,
 }
 
 /// Objects seen in a list that is under way.
@@ -113,6 +123,7 @@ pub struct Index {
     gone: GonePods,
     tenures: Tenures,
     members: Members,
+    routes: Routes,
     /// The groups of each Lease, oldest first.
     by_lease: HashMap<Key, BTreeSet<Age>>,
     /// Groups whose holder fits no candidate, by namespace: any pod that appears may be the one.
@@ -200,6 +211,8 @@ impl Index {
                     self.listing[3].end(known).iter().for_each(|key| self.delete_node(&key.name));
                 }
             },
+            Change::Service(event) => self.apply_service(event),
+            Change::Slice(event) => self.apply_slice(event),
         }
     }
 
@@ -277,6 +290,7 @@ impl Index {
             gone,
             outsider,
             nodes: node_names.iter().filter_map(|n| Some((*n, self.nodes.get(*n)?))).collect(),
+            routes: self.routes.observed(key, &group.uid, plan.routing.as_ref()),
         })
     }
 

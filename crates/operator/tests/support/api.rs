@@ -24,10 +24,12 @@ pub enum Kind {
     Lease,
     Pod,
     Node,
+    Service,
+    Slice,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Group, Self::Node, Self::Lease, Self::Pod];
+    pub const ALL: [Self; 6] = [Self::Group, Self::Node, Self::Lease, Self::Pod, Self::Service, Self::Slice];
 }
 
 /// One thing that a watch tells.
@@ -53,6 +55,8 @@ pub fn change(kind: Kind, event: &Event<Value>) -> Change {
         Kind::Lease => Change::Lease(map(event, decode)),
         Kind::Pod => Change::Pod(map(event, decode)),
         Kind::Node => Change::Node(map(event, decode)),
+        Kind::Service => Change::Service(map(event, decode)),
+        Kind::Slice => Change::Slice(map(event, decode)),
     }
 }
 
@@ -191,6 +195,7 @@ impl Api {
                 Outcome::Status { result: self.write_status(work, version, &status, true).map(|_| None) }
             }
             Job::Audit(subject) => self.review(subject),
+            Job::Route(step) => self.route(work, step),
             Job::Tell(_) => return None,
         })
     }

@@ -6,6 +6,7 @@ use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 use leadergroup_operator::decide::{Action, Notice};
 use leadergroup_operator::engine::{Engine, Failure, Job, Outcome, Term, Work};
+use leadergroup_operator::routing::Step;
 use serde_json::{Value, json};
 
 use super::api::{Api, Kind, Told, change};
@@ -43,6 +44,8 @@ pub struct Cluster {
     /// In milliseconds, on every sane clock.
     pub now: u64,
     pub fate: Fate,
+    /// What becomes of each write by which traffic goes; one by one, the rest is answered.
+    pub route_fates: VecDeque<Fate>,
     pub notices: Vec<Notice>,
     /// The names of all jobs done so far.
     pub jobs: Vec<String>,
@@ -86,6 +89,7 @@ impl Cluster {
             late: Vec::new(),
             now: 0,
             fate: Fate::Answered,
+            route_fates: VecDeque::new(),
             notices: Vec::new(),
             jobs: Vec::new(),
             held: HashSet::new(),
@@ -125,6 +129,7 @@ impl Cluster {
             let done = match &outcome {
                 Some(Outcome::Cleared { result, .. }) => result.is_ok(),
                 Some(Outcome::Status { result }) => result.is_ok(),
+                Some(Outcome::Routed { result, .. }) => matches!(result, Ok((true, _))),
                 _ => true,
             };
             if let Some(outcome) = outcome {
@@ -212,6 +217,9 @@ impl Cluster {
 
     fn perform(&mut self, work: &Work) -> (String, Option<Outcome>) {
         let requested_at = ms(self.now);
+        if let Job::Route(step) = &work.job {
+            return (name(work), Some(self.perform_route(work, step)));
+        }
         let Job::Act(Action::Clear(clear)) = &work.job else {
             if let Job::Tell(notice) = &work.job {
                 self.notices.push(notice.clone());
@@ -244,6 +252,20 @@ impl Cluster {
             happens(&mut self.api);
         }
         ("Clear".to_owned(), outcome)
+    }
+
+    fn perform_route(&mut self, work: &Work, step: &Step) -> Outcome {
+        let fate = self.route_fates.pop_front().unwrap_or(Fate::Answered);
+        let failed = |failure| Outcome::Routed { step: step.clone(), result: Err(failure) };
+        match fate {
+            Fate::Answered => self.api.route(work, step),
+            Fate::LandsUnanswered => {
+                self.api.route(work, step);
+                failed(Failure::Unknown("no answer".to_owned()))
+            }
+            Fate::Lost | Fate::Broken => failed(Failure::Unknown("no answer".to_owned())),
+            Fate::Denied => failed(Failure::Denied("forbidden".to_owned())),
+        }
     }
 
     /// Lets so many milliseconds pass.
@@ -353,6 +375,7 @@ impl Cluster {
 fn name(work: &Work) -> String {
     match &work.job {
         Job::Act(action) => format!("{action:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+        Job::Route(step) => format!("Route {:?}", step.write).split(" {").next().unwrap_or_default().to_owned(),
         Job::WriteStatus { .. } => "WriteStatus".to_owned(),
         Job::WriteInvalid { .. } => "WriteInvalid".to_owned(),
         Job::Audit(_) => "Audit".to_owned(),
