@@ -39,15 +39,8 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 	$(target)/debug/demo
 
 .PHONY: test
-test: ## Everything below, in order
-	@$(MAKE) test-format test-lint test-deny test-generated test-unit
-	# What pods run is built while tests wait more than they work.
-	nice -n 19 $(target)/debug/interop --build & building=$$!
-	trap 'kill $$building 2>/dev/null || true' EXIT
-	$(MAKE) test-harness test-elector test-faults
-	wait $$building
-	$(MAKE) test-e2e test-interop
-	echo "make test: every layer passed"
+test: test-format test-lint test-deny test-generated test-unit test-harness test-elector test-faults test-e2e test-interop ## Everything below, in order
+	@echo "make test: every layer passed"
 
 .PHONY: test-format
 test-format: ## The code is formatted

@@ -159,14 +159,6 @@ fn build(name: &str, image: bool) -> Result<PathBuf> {
     }
 }
 
-/// Builds all that images are made of, for tests to find it built.
-pub fn build_programs() -> Result<()> {
-    static_program("LEADERGROUP_PROGRAM", OPERATOR)?;
-    static_program("LEADERGROUP_ELECTOR_PROGRAM", ELECTOR)?;
-    build(WORKLOAD, true)?;
-    build(LEAD, true).map(drop)
-}
-
 /// Builds the program that these arguments of cargo choose in a folder, as a static one, and returns where it is.
 /// `target` is another target folder than that of the package.
 pub fn build_static(folder: &Path, args: &[&str], target: Option<&Path>) -> Result<PathBuf> {

@@ -32,7 +32,7 @@ mod timeline;
 pub use candidates::{Candidates, Workload};
 pub use elector::ElectorPods;
 pub use group::{Group, GroupView};
-pub use install::{OPERATOR_NAMESPACE, OPERATOR_REPLICAS, build_programs, build_static};
+pub use install::{OPERATOR_NAMESPACE, OPERATOR_REPLICAS, build_static};
 pub use leadergroup_cluster as cluster;
 pub use lease::{LeaseView, lease_of};
 pub use namespace::{Namespace, PATIENCE};

@@ -1,5 +1,4 @@
-//! Plays the whole matrix and writes it into the README; with `--check`, compares it with the one there instead. With
-//! `--build` it only builds what pods run, also in the other tests.
+//! Plays the whole matrix and writes it into the README; with `--check`, compares it with the one there instead.
 //!
 //! Other arguments are the folders of the clients to play; their rows are printed, and nothing is written.
 
@@ -16,13 +15,6 @@ use leadergroup_interop::{CLIENTS, Client, Row, build, control_plane, matrix, pl
 #[tokio::main]
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args == ["--build"] {
-        if !may_have_a_node() {
-            return Ok(());
-        }
-        leadergroup_e2e::build_programs()?;
-        return CLIENTS.iter().try_for_each(|client| build::build(client).map(drop));
-    }
     let check = args.iter().any(|arg| arg == "--check");
     let named: Vec<&String> = args.iter().filter(|arg| *arg != "--check").collect();
     let named = named.into_iter().map(|name| {
@@ -71,10 +63,4 @@ async fn main() -> Result<()> {
     let new = matrix::replaced(&readme, &table).context("the README has no place for the matrix")?;
     fs::write(&file, new)?;
     Ok(())
-}
-
-/// Nothing runs in pods on a cluster that is not this checkout's, nor without root.
-fn may_have_a_node() -> bool {
-    let existing = std::env::var_os("CLUSTER").is_some_and(|cluster| cluster == "existing");
-    !existing && rustix::process::geteuid().is_root()
 }
