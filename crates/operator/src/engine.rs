@@ -291,7 +291,13 @@ impl Engine {
                 if matches!(failure, Failure::Denied(_) | Failure::NotLeading) {
                     self.failed(key, "clear the Lease", failure, now);
                 } else {
-                    tracing::info!(group = %key, holder = clear.holder, ?failure, "clear not done, reading the Lease again");
+                    let said = "clear not done, reading the Lease again";
+                    // A lost race is normal, and comes as often as somebody writes to the Lease.
+                    if matches!(failure, Failure::Conflict) {
+                        tracing::debug!(group = %key, holder = clear.holder, "{said}");
+                    } else {
+                        tracing::info!(group = %key, holder = clear.holder, ?failure, "{said}");
+                    }
                     let uid = entry.uid.clone();
                     entry.acting = true;
                     let job = Job::Act(Action::ReadLease { lease: clear.lease.clone() });

@@ -127,6 +127,33 @@ async fn what_is_nothing_to_the_lease_needs_no_right_to_it() -> Result<()> {
     place.until_gone::<LeaderGroup>("billing").await
 }
 
+#[tokio::test]
+async fn a_lease_that_a_group_does_not_name_is_asked_for_by_the_name_that_the_group_gets() -> Result<()> {
+    let session = Session::start().await?;
+    let place = session.namespace("unnamed").await?;
+    let user = tenant(&place, &json!([])).await?;
+    for spec in [json!({}), json!({"lease": {}}), json!({"lease": {"name": null}}), json!({"staleHolder": {}})] {
+        let create = || created_by(&place, &user, "billing", spec.clone());
+        until(&format!("{spec} is refused"), create, refused("may not update Lease billing in namespace")).await?;
+    }
+    tenant(&place, &json!([lease_rule(&["update"], &["billing"])])).await?;
+    let null = json!({"lease": {"name": null}, "identity": null});
+    until("null is as good as nothing", || created_by(&place, &user, "billing", null.clone()), Result::is_ok).await?;
+    // A name that the API server makes up.
+    let generated = json!({
+        "apiVersion": "leadergroup.dev/v1alpha1", "kind": "LeaderGroup", "metadata": {"generateName": "billing-"},
+        "spec": {},
+    });
+    let path = format!("/apis/leadergroup.dev/v1alpha1/namespaces/{}/leadergroups", place.name());
+    let file = std::env::temp_dir().join(format!("{}-generated.json", place.name()));
+    std::fs::write(&file, generated.to_string())?;
+    let told =
+        place.kubectl(&["--as", &user, "create", "--raw", &path, "--filename", &file.display().to_string()]).await;
+    std::fs::remove_file(&file)?;
+    ensure!(refused("may not update Lease billing-")(&told), "{told:?}");
+    Ok(())
+}
+
 /// Objects in a namespace that is not this test's, deleted when this is dropped.
 struct InSystem<'a> {
     session: &'a Session,
