@@ -13,10 +13,9 @@ use leadergroup_e2e::cluster::Signal;
 use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, Namespace, PodView, Session};
 use serde_json::json;
 
-/// A kubelet's report, a clear and an acquisition take less than this together.
-const AT_ONCE: Duration = Duration::from_secs(10);
-/// What may lie between an event and its arrival here.
-const ARRIVAL: Duration = Duration::from_millis(500);
+use crate::evidence::restarts::kill_between_renewals;
+use crate::{ARRIVAL, AT_ONCE};
+
 /// What pods see of their names is cut after 63 characters.
 const LONG: &str = "a123456789-b123456789-c123456789-d123456789-e123456789-f1234567";
 
@@ -100,12 +99,8 @@ async fn a_run_of_another_identity_need_not_wait_for_the_one_before_it() -> Resu
     place.run(&Candidates::named("billing").timing(40, 20, 2).identity("{hostname}_{run}").pod()).await?;
     let pod = place.until_settled("billing").await?;
     let first = place.groups().get("billing").await?.holder().context("no holder")?.identity;
-    let last = place.leases().get("billing").await?.renewed();
-    place.until("billing", "the Lease is renewed", |lease: &Lease| lease.renewed() > last).await?;
-    // Halfway to the next renewal, so that the end falls into a later second.
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    kill_between_renewals(&session, &place, &pod).await?;
     let killed = Instant::now();
-    session.signal(&pod, Signal::KILL)?;
     let another = |g: &LeaderGroup| g.leading_pod().is_some() && g.holder().is_some_and(|h| h.identity != first);
     let group: LeaderGroup = place.until("billing", "the next run leads", another).await?;
     ensure!(killed.elapsed() < AT_ONCE, "took {:?}", killed.elapsed());

@@ -9,3 +9,10 @@ mod elector_samples;
 mod elector_serve;
 mod evidence;
 mod identity;
+
+use std::time::Duration;
+
+/// A kubelet's report, a clear and an acquisition take less than this together; Leases that nothing clears last longer.
+const AT_ONCE: Duration = Duration::from_secs(10);
+/// What may lie between an event and its arrival here.
+const ARRIVAL: Duration = Duration::from_millis(500);

@@ -11,7 +11,7 @@ use leadergroup_api::{LeaderGroup, TransitionReason, Verdict};
 use leadergroup_e2e::cluster::Signal;
 use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, Namespace, PodView, Session, Timeline, lease_of};
 
-use super::ARRIVAL;
+use crate::ARRIVAL;
 
 /// Waits until the group has this verdict on its holder.
 async fn until_judged(place: &Namespace, group: &str, verdict: Verdict) -> Result<LeaderGroup> {

@@ -8,7 +8,8 @@ use kube::ResourceExt;
 use leadergroup_api::{LeaderGroup, ReleaseForm, TransitionReason, Verdict};
 use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, PodView, Seen, Session};
 
-use super::{ARRIVAL, AT_ONCE, LONG};
+use super::LONG;
+use crate::{ARRIVAL, AT_ONCE};
 
 fn group() -> Group {
     Group::named("billing").timing(LONG.0, LONG.1, LONG.2)

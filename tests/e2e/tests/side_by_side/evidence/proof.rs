@@ -10,7 +10,8 @@ use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, Namespace, PodVie
 
 use std::time::Duration;
 
-use super::{AT_ONCE, LONG};
+use super::LONG;
+use crate::AT_ONCE;
 
 fn group() -> Group {
     Group::named("billing").timing(LONG.0, LONG.1, LONG.2)

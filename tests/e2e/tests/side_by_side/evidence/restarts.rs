@@ -23,7 +23,7 @@ fn billing() -> Candidates {
 const BETWEEN_RENEWALS: Duration = Duration::from_millis(1_200);
 
 /// Kills the container of the leader between two renewals, so that its end falls into a later second than the last.
-async fn kill_between_renewals(session: &Session, place: &Namespace, leader: &Pod) -> Result<()> {
+pub async fn kill_between_renewals(session: &Session, place: &Namespace, leader: &Pod) -> Result<()> {
     let last = place.leases().get("billing").await?.renewed();
     place.until("billing", "the Lease is renewed", |lease: &Lease| lease.renewed() > last).await?;
     tokio::time::sleep(BETWEEN_RENEWALS).await;
