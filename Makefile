@@ -15,6 +15,9 @@ cluster := $(target)/debug/cluster
 # A package's test programs.
 tests_of = $(basename $(notdir $(wildcard $(1)/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard $(1)/tests/*/main.rs)))
 these = $(addprefix --test=,$(1))
+# Programs that cargo installs for the tests.
+tools := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/leadergroup/tools
+CARGO_DENY := 0.20.2
 # KEEP=1 leaves the cluster up.
 KEEP ?=
 # The cluster is taken down by whoever started it.
@@ -36,7 +39,7 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 	$(target)/debug/demo
 
 .PHONY: test
-test: test-format test-lint test-generated test-unit test-harness test-elector test-faults test-e2e test-interop ## Everything below, in order
+test: test-format test-lint test-deny test-generated test-unit test-harness test-elector test-faults test-e2e test-interop ## Everything below, in order
 	@echo "make test: every layer passed"
 
 .PHONY: test-format
@@ -46,6 +49,22 @@ test-format: ## The code is formatted
 .PHONY: test-lint
 test-lint: ## Clippy, warnings denied
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: test-deny
+test-deny: ## The dependencies: advisories, licences, where they come from
+	@deny=$(tools)/cargo-deny-$(CARGO_DENY)/bin/cargo-deny
+	if [ ! -x "$$deny" ]; then
+		$(CARGO) install -q --locked --debug cargo-deny --version $(CARGO_DENY) --root "$(tools)/cargo-deny-$(CARGO_DENY)"
+	fi
+	$$deny --locked check bans licenses sources
+	# A database that can't be had is nobody's fault, and one that was had long ago tells little; what it holds against a
+	# dependency is an error. Fetched once, and then judged offline: a network that fails meanwhile is no finding.
+	if GIT_TERMINAL_PROMPT=0 timeout 60 $$deny --locked fetch db index; then
+		$$deny --locked --offline check advisories
+	else
+		echo "NOT CHECKED: advisories and yanked versions, because the advisory database or the registry's index could not be" \
+			"fetched (see above)" >&2
+	fi
 
 .PHONY: test-generated
 test-generated: ## crds/ is what the code says
@@ -78,7 +97,7 @@ test-interop: ## One takeover of each client: other people's election libraries,
 	$(test) $(call these,$(call tests_of,tests/interop))
 
 # These end the operator, or take its node away, so one test at a time; the last looks at what all the others did.
-serial := restart failover node_lost zz_least_rbac
+serial := restart failover audit node_lost zz_least_rbac
 .PHONY: test-e2e
 test-e2e: ## The API server's validation, and every row of the evidence table on a real kubelet
 	@$(with_cluster)

@@ -5,9 +5,11 @@
 //! as CEL beside the fields, so a bad object is refused at `kubectl apply` with a sentence that says
 //! what to change. The binary of this crate prints the custom resource definition kept in `crds/`.
 
+pub mod routing;
 pub mod spec;
 pub mod status;
 
+pub use routing::{Protocol, RoutedPort, RoutedService, Routing};
 pub use spec::{
     Candidates, LeaderGroup, LeaderGroupSpec, LeaseSpec, OnRestart, Policy, ReleaseForm, StaleHolder, Unconfirmed,
     UnconfirmedPolicy,
@@ -17,6 +19,16 @@ pub use status::{CandidateCount, Holder, Leader, LeaderGroupStatus, Transition, 
 /// The label that makes a pod a candidate where a group declares no selector of its own; its value
 /// is the group's name.
 pub const GROUP_LABEL: &str = "leadergroup.dev/group";
+
+/// The label that tells the leader's pod from its standbys' where `spec.routing.podLabels` asks for it: [`ROLE_LEADER`] or
+/// [`ROLE_STANDBY`].
+pub const ROLE_LABEL: &str = "leadergroup.dev/role";
+
+/// The value of [`ROLE_LABEL`] on the pod that leads.
+pub const ROLE_LEADER: &str = "leader";
+
+/// The value of [`ROLE_LABEL`] on the other candidates' pods.
+pub const ROLE_STANDBY: &str = "standby";
 
 /// Who the operator is in managed fields and Events.
 pub const MANAGER: &str = "leadergroup-operator";

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::GROUP_LABEL;
+use crate::routing::Routing;
 use crate::status::LeaderGroupStatus;
 
 /// A group of candidate pods of which one leads, by holding a Lease.
@@ -28,6 +29,8 @@ use crate::status::LeaderGroupStatus;
         .message("metadata.name must be at most 63 characters: it is used as the value of the label leadergroup.dev/group"),
     validation = Rule::new("(has(self.spec.lease.name) ? self.spec.lease.name : self.metadata.name) == (has(oldSelf.spec.lease.name) ? oldSelf.spec.lease.name : oldSelf.metadata.name)")
         .message("spec.lease.name cannot change: delete this LeaderGroup (its Lease and leader stay) and create another"),
+    validation = Rule::new("!has(self.spec.routing) || has(self.spec.routing.service.name) || self.metadata.name.matches('^[a-z]([-a-z0-9]{0,54}[a-z0-9])?$')")
+        .message("the group's name with -leader behind it can't name a Service: set spec.routing.service.name"),
     printcolumn(name = "Leader", type_ = "string", json_path = ".status.leader.podName", description = "The candidate pod that leads"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Candidates", type_ = "integer", json_path = ".status.candidates.total"),
@@ -64,6 +67,10 @@ pub struct LeaderGroupSpec {
     /// What to do with a holder that is dead but still written in the Lease.
     #[serde(default)]
     pub stale_holder: StaleHolder,
+
+    /// A Service whose only endpoint is the pod that leads. By default there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Routing>,
 
     /// How many transitions `status.history` keeps.
     #[serde(default = "default_history_limit")]

@@ -42,7 +42,8 @@ pub struct LeaderGroupStatus {
     pub history: Vec<Transition>,
 
     /// Whether there is a leader (`Ready`), and what is in the way (`Stalled`, `CandidatesFound`, `HolderSuspect`,
-    /// `LeaseSuspect`).
+    /// `LeaseSuspect`, `CandidatesAuthorized`). Where `spec.routing` is set, whether traffic goes to the leader and to
+    /// nobody else (`Routed`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -1,7 +1,10 @@
-//! The loop that joins the engine to the API server: four watches in, requests out.
+//! The loop that joins the engine to the API server: six watches in, requests out; and those that tell when rights
+//! change, without which it works as well.
 //!
 //! An operator campaigns once its watches have listed what there is, so that one that can't see never leads. Standing by
 //! it keeps the watches, for a takeover takes no longer than a decision.
+
+mod rights;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
+use leadergroup_api::MANAGER;
 use leadergroup_elector::StartError;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
@@ -20,7 +24,10 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Applier;
 use crate::candidacy::{Campaign, Candidacy, News};
 use crate::engine::{Engine, Job, Outcome, Work};
-use crate::index::Change;
+use crate::index::{Change, HEARTBEATS};
+use crate::metrics::Metrics;
+use crate::routing::Write;
+use crate::routing::wire::{MANAGED_BY, ServiceWire, SliceWire};
 use crate::telemetry::Health;
 use crate::time::Clock;
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
@@ -32,8 +39,12 @@ const WATCH_SECONDS: u32 = 60;
 pub const LONGEST_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 /// Requests that decide about a leader, at the same time.
 const ACTIONS: usize = 64;
-/// Status writes and Events, at the same time: they must not crowd out the requests above.
+/// Requests by which traffic is switched, at the same time.
+const ROUTES: usize = 32;
+/// Status writes, labels and Events, at the same time: they must not crowd out the requests above.
 const REPORTS: usize = 16;
+/// Audits, at the same time: they can always wait.
+const AUDITS: usize = 1;
 /// The loop shows that it turns at least this often.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -45,13 +56,17 @@ pub async fn run(
     client: Client,
     clock: Clock,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     candidacy: Candidacy,
+    clears_in_system_namespaces: bool,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let mut engine = Engine::default();
+    let mut engine = Engine::new(clears_in_system_namespaces);
     let mut changes = watches(&client);
+    let mut rights = rights::changes(&client);
     let mut under_way = FuturesUnordered::new();
-    let (actions, reports) = (Arc::new(Semaphore::new(ACTIONS)), Arc::new(Semaphore::new(REPORTS)));
+    let [actions, switches, reports, audits] =
+        [ACTIONS, ROUTES, REPORTS, AUDITS].map(|most| Arc::new(Semaphore::new(most)));
     let mut candidacy = Some(candidacy);
     let mut campaign: Option<(Campaign, Applier)> = None;
     // Cancelled with each term: work that has not begun then never does.
@@ -68,6 +83,7 @@ pub async fn run(
             // Before all else: what was decided in a term ends with it.
             Some(news) = news, if campaigns => {
                 term.cancel();
+                metrics.forget_groups();
                 match news {
                     News::Leads(number) => {
                         term = CancellationToken::new();
@@ -90,10 +106,12 @@ pub async fn run(
             Some(done) = under_way.next() => {
                 let done: Option<(Work, Outcome)> = done;
                 if let Some((work, outcome)) = done {
+                    metrics.note(&outcome);
                     engine.outcome(&work, outcome, clock.now());
                 }
             }
             Some(change) = changes.next() => engine.change(change, clock.now()),
+            Some(scope) = rights.next() => engine.rights_changed(&scope, clock.now()),
             () = tokio::time::sleep_until(clock.instant(wake).into()) => engine.wake(clock.now()),
         }
         if engine.is_synced()
@@ -105,9 +123,15 @@ pub async fn run(
             let applier = Applier::new(client.clone(), clock, begun.leads());
             campaign = Some((begun, applier));
         }
+        metrics.show_groups(engine.take_figures());
         if let Some((_, applier)) = &campaign {
             for work in engine.take_work() {
-                let gate = if matches!(work.job, Job::Act(_)) { &actions } else { &reports };
+                let gate = match &work.job {
+                    Job::Act(_) => &actions,
+                    Job::Route(routing) if !matches!(routing.write, Write::Label { .. }) => &switches,
+                    Job::Audit(_) => &audits,
+                    Job::Route(_) | Job::WriteStatus { .. } | Job::WriteInvalid { .. } | Job::Tell(_) => &reports,
+                };
                 under_way.push(perform(applier.clone(), gate.clone(), term.clone(), work).boxed());
             }
         }
@@ -137,7 +161,7 @@ async fn perform(
     Some((work, outcome))
 }
 
-/// The four watches as one stream. Pods and Leases wait for groups and nodes to be listed: a pod is filed under the
+/// The six watches as one stream. Pods and Leases wait for groups and nodes to be listed: a pod is filed under the
 /// groups that exist, and whose word its phase is depends on its node.
 fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
     let (groups_listed, on_groups) = watch::channel(false);
@@ -146,14 +170,19 @@ fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
     let groups = announce(one::<GroupWire>(Api::all(client.clone()), config()), groups_listed);
     let nodes = announce(one::<NodeWire>(Api::all(client.clone()), config()), nodes_listed);
     // Each node renews a Lease of its own there.
-    let elections = config().fields("metadata.namespace!=kube-node-lease");
+    let elections = config().fields(&format!("metadata.namespace!={HEARTBEATS}"));
     let leases = after(one::<LeaseWire>(Api::all(client.clone()), elections), on_groups.clone(), on_nodes.clone());
     let pods = after(one::<PodWire>(Api::all(client.clone()), config()), on_groups, on_nodes);
+    let own = || config().labels(&format!("{MANAGED_BY}={MANAGER}"));
+    let services = one::<ServiceWire>(Api::all(client.clone()), own());
+    let slices = one::<SliceWire>(Api::all(client.clone()), own());
     stream::select_all([
         groups.map(Change::Group).boxed(),
         nodes.map(Change::Node).boxed(),
         leases.map(Change::Lease).boxed(),
         pods.map(Change::Pod).boxed(),
+        services.map(Change::Service).boxed(),
+        slices.map(Change::Slice).boxed(),
     ])
 }
 

@@ -5,31 +5,31 @@
 //! else. What it remembers of a group is recovered from the status when it leads, so nothing stale is left of an earlier
 //! term.
 //!
-//! One group has at most one action and one status write under way, and reports wait for the action: a standby waits for the clear, which would
-//! have to share the API server with them. A renewal touches the index only; no decision is made for it unless the
-//! last one said that renewals matter.
+//! One group has at most one action and one status write under way, beside what `lanes` has about its traffic, and reports
+//! wait for the action: a standby waits for the clear, which would have to share the API server with them. A renewal touches
+//! the index only; no decision is made for it unless the last one said that renewals matter.
+
+mod lanes;
+
+mod audits;
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 
+use crate::audit::Schedule;
 use crate::decide::memory::ReadPods;
 use crate::decide::{Action, Clear, Ground, Memory, Notice, Wake, decide, status};
 use crate::index::{Cause, Change, Index, Key};
+use crate::metrics::GroupFigures;
 use crate::model::Pod;
+use crate::pace::{Statuses, Told};
+use crate::retry::{FAILURES_SHOWN, Retry};
 use crate::time::{Mono, Now};
 use crate::wire::LeaseWire;
-pub use crate::work::{Failure, Job, Outcome, Term, Work};
-
-/// How often in a row a write must fail before the status says so.
-const FAILURES_SHOWN: u32 = 3;
-
-/// How long to wait after a first failure, and at most.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LAST_RETRY: Duration = Duration::from_mins(1);
+pub use crate::work::{Failure, Job, Outcome, Stored, Term, Work};
+use lanes::Lanes;
 
 /// What is kept for one group.
 #[derive(Debug, Default)]
@@ -47,44 +47,24 @@ struct Entry {
     wake: Option<(Mono, Wake)>,
     /// A clear that failed, or whose answer was lost, until the Lease was read again.
     tried: Option<(Clear, Failure)>,
+    told: Told,
+    statuses: Statuses,
     act_retry: Option<Retry>,
     write_retry: Option<Retry>,
+    figures: GroupFigures,
+    /// What is under way about its traffic, if that was ever anything.
+    lanes: Option<Box<Lanes>>,
 }
 
 impl Entry {
+    /// Reports wait for what a standby or the group's traffic waits for.
+    fn is_busy(&self) -> bool {
+        self.acting || self.lanes.as_ref().is_some_and(|lanes| lanes.route_is_busy())
+    }
+
     fn succeeded(&mut self) {
         self.act_retry = None;
         self.memory.error = None;
-    }
-}
-
-/// Waiting after failures.
-#[derive(Debug)]
-struct Retry {
-    failures: u32,
-    not_before: Mono,
-    delays: ExponentialBackoff,
-}
-
-impl Retry {
-    /// Notes one more failure in a row, and puts the next try off for longer.
-    fn after_failure(retry: &mut Option<Self>, now: Now) -> u32 {
-        let retry = retry.get_or_insert_with(|| Self {
-            failures: 0,
-            not_before: now.mono,
-            delays: ExponentialBuilder::default()
-                .with_min_delay(FIRST_RETRY)
-                .with_max_delay(LAST_RETRY)
-                .without_max_times()
-                .build(),
-        });
-        retry.failures += 1;
-        retry.not_before = now.mono + retry.delays.next().unwrap_or(LAST_RETRY);
-        retry.failures
-    }
-
-    fn is_due(retry: Option<&Self>, now: Now) -> bool {
-        retry.is_none_or(|r| now.mono >= r.not_before)
     }
 }
 
@@ -98,11 +78,18 @@ pub struct Engine {
     entries: HashMap<Key, Entry>,
     timers: BTreeSet<(Mono, Key)>,
     waiting: BTreeSet<Key>,
-    synced: [bool; 4],
+    audits: Schedule,
+    figures: Vec<(Key, GroupFigures)>,
+    synced: [bool; 6],
     work: Vec<Work>,
 }
 
 impl Engine {
+    /// An engine that clears in the namespaces that are Kubernetes' own, or leaves them alone.
+    pub fn new(clears_in_system_namespaces: bool) -> Self {
+        Self { index: Index::new(clears_in_system_namespaces), ..Self::default() }
+    }
+
     /// This operator leads: every group is decided anew, from what status, Lease and pods show.
     pub fn lead(&mut self, term: Term, now: Now) {
         self.stand_by();
@@ -118,6 +105,8 @@ impl Engine {
         self.timers.clear();
         self.waiting.clear();
         self.work.clear();
+        self.audits = Schedule::default();
+        self.figures.clear();
     }
 
     /// Takes in one watch event.
@@ -127,6 +116,8 @@ impl Engine {
             Change::Lease(e) => (1, matches!(e, Event::InitDone)),
             Change::Pod(e) => (2, matches!(e, Event::InitDone)),
             Change::Node(e) => (3, matches!(e, Event::InitDone)),
+            Change::Service(e) => (4, matches!(e, Event::InitDone)),
+            Change::Slice(e) => (5, matches!(e, Event::InitDone)),
         };
         self.synced[watch] |= synced;
         self.index.apply(change, now);
@@ -145,7 +136,7 @@ impl Engine {
 
     /// When [`Engine::wake`] has to be called next.
     pub fn next_wake(&self) -> Option<Mono> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|(at, _)| *at).into_iter().chain(self.audits.next_wake()).min()
     }
 
     /// The work that has come up since the last call.
@@ -162,11 +153,10 @@ impl Engine {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             let Some((_, wake)) = entry.wake.take() else { continue };
             // Renewals have put it off without anybody touching the timer.
-            match self.index.runs_out_at(&key).filter(|at| wake == Wake::WhenLeaseRunsOut && *at > now.mono) {
-                Some(later) => self.arm(&key, later, wake),
-                None => {
-                    self.waiting.insert(key);
-                }
+            if wake == Wake::WhenLeaseRunsOut && self.index.runs_out_at(&key).is_some_and(|at| at > now.mono) {
+                self.set_wake(&key, Some(wake), now);
+            } else {
+                self.waiting.insert(key);
             }
         }
         self.settle(now);
@@ -223,10 +213,12 @@ impl Engine {
                     Err(failure) => self.failed(key, "read the candidates", failure, now),
                 }
             }
+            Outcome::Routed { step, result } => self.routed(key, &step, result, now),
             Outcome::Cleared { clear, requested_at, result } => {
                 entry.acting = false;
                 self.cleared(key, clear, requested_at, result, now);
             }
+            Outcome::Audited { subject, answers, broke_off } => self.audited(key, subject, answers, broke_off, now),
         }
         self.waiting.insert(key.clone());
         self.settle(now);
@@ -292,13 +284,20 @@ impl Engine {
                         note,
                         pod: None,
                     },
+                    now,
                 );
             }
             Err(failure) => {
                 if matches!(failure, Failure::Denied(_) | Failure::NotLeading) {
                     self.failed(key, "clear the Lease", failure, now);
                 } else {
-                    tracing::info!(group = %key, holder = clear.holder, ?failure, "clear not done, reading the Lease again");
+                    let said = "clear not done, reading the Lease again";
+                    // A lost race is normal, and comes as often as somebody writes to the Lease.
+                    if matches!(failure, Failure::Conflict) {
+                        tracing::debug!(group = %key, holder = clear.holder, "{said}");
+                    } else {
+                        tracing::info!(group = %key, holder = clear.holder, ?failure, "{said}");
+                    }
                     let uid = entry.uid.clone();
                     entry.acting = true;
                     let job = Job::Act(Action::ReadLease { lease: clear.lease.clone() });
@@ -343,6 +342,7 @@ impl Engine {
             }
         }
         if self.is_synced() {
+            self.poll_audits(now);
             for key in std::mem::take(&mut self.waiting) {
                 self.decide(&key, now);
             }
@@ -359,12 +359,16 @@ impl Engine {
             }
             let entry =
                 self.entries.entry(key.clone()).or_insert_with(|| Entry { uid: uid.clone(), ..Entry::default() });
-            if entry.told_invalid.as_ref() != Some(&message) && Retry::is_due(entry.write_retry.as_ref(), now) {
+            let is_new = entry.told_invalid.as_ref() != Some(&message);
+            if is_new && Retry::is_due(entry.write_retry.as_ref(), now) && entry.statuses.admit(now.mono) {
                 entry.told_invalid = Some(message.clone());
                 tracing::warn!(group = %key, "{message}");
                 let job = Job::WriteInvalid { version, message };
                 self.work.push(Work { term: self.term, group: key.clone(), uid, job });
             }
+            self.stop_traffic(key, now);
+            self.audits.forget(key);
+            self.note_figures(key, GroupFigures::default());
             self.set_wake(key, None, now);
             return;
         }
@@ -382,6 +386,7 @@ impl Engine {
         let (desired, notices, wake) = match &group.plan {
             Ok(_) => {
                 let Some(snapshot) = self.index.snapshot(key) else { return };
+                entry.memory.audit = self.audits.finding(key);
                 let decision = decide(&snapshot, &mut entry.memory, now);
                 let verdict = decision.status.holder.as_ref().map(|h| h.verdict.as_str());
                 tracing::debug!(group = %key, verdict, action = ?decision.action, "decided");
@@ -392,21 +397,26 @@ impl Engine {
                     let job = Job::Act(action);
                     self.work.push(Work { term: self.term, group: key.clone(), uid: uid.clone(), job });
                 }
+                self.route(key, decision.routing, now);
+                self.observe_audit(key, decision.audit.ok(), now);
                 (decision.status, decision.notices, decision.wake)
             }
             Err(reason) => {
                 let base = group.status.as_deref().cloned().unwrap_or_default();
                 let desired = status::stalled_only(base.clone(), group.generation, "InvalidSpec", reason.clone(), now);
                 let notices = status::stalled_notice(&base, &desired);
+                self.stop_traffic(key, now);
+                self.audits.forget(key);
                 (desired, notices.into_iter().collect(), None)
             }
         };
         for notice in notices {
-            self.tell(key, notice);
+            self.tell(key, notice, now);
         }
         self.publish(key);
-        self.set_wake(key, wake, now);
+        self.note_figures(key, GroupFigures::of(&desired));
         self.write_status(key, desired, now);
+        self.set_wake(key, wake, now);
     }
 
     fn write_status(&mut self, key: &Key, desired: LeaderGroupStatus, now: Now) {
@@ -415,7 +425,13 @@ impl Engine {
         let as_far_as_it_goes =
             entry.written.as_ref().is_some_and(|(sent, kept)| *sent == desired && stored == Some(kept));
         let ready = Retry::is_due(entry.write_retry.as_ref(), now);
-        if stored == Some(&desired) || as_far_as_it_goes || entry.acting || entry.writing.is_some() || !ready {
+        if stored == Some(&desired)
+            || as_far_as_it_goes
+            || entry.is_busy()
+            || entry.writing.is_some()
+            || !ready
+            || !entry.statuses.admit(now.mono)
+        {
             return;
         }
         let status = Box::new(desired);
@@ -426,14 +442,15 @@ impl Engine {
         self.work.push(Work { term: self.term, group: key.clone(), uid, job });
     }
 
-    fn tell(&mut self, key: &Key, notice: Notice) {
+    fn tell(&mut self, key: &Key, notice: Notice, now: Now) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(notice) = entry.told.admit(notice, now.mono) else { return };
         let pod = notice.pod.as_ref().map(|(name, _)| name.as_str());
         if notice.warning {
             tracing::warn!(group = %key, pod, reason = notice.reason, "{}", notice.note);
         } else {
             tracing::info!(group = %key, pod, reason = notice.reason, "{}", notice.note);
         }
-        let Some(entry) = self.entries.get_mut(key) else { return };
         entry.held.push(notice);
         self.publish(key);
     }
@@ -446,6 +463,8 @@ impl Engine {
     }
 
     fn forget(&mut self, key: &Key) {
+        self.audits.forget(key);
+        self.note_figures(key, GroupFigures::default());
         if let Some(entry) = self.entries.remove(key)
             && let Some((at, _)) = entry.wake
         {
@@ -455,8 +474,10 @@ impl Engine {
 
     fn set_wake(&mut self, key: &Key, wake: Option<Wake>, now: Now) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let retries = [&entry.act_retry, &entry.write_retry];
-        let retry = retries.into_iter().flatten().map(|r| r.not_before).filter(|at| *at > now.mono).min();
+        let of_lanes = entry.lanes.iter().flat_map(|lanes| lanes.retries());
+        let retries = [&entry.act_retry, &entry.write_retry].into_iter().chain(of_lanes);
+        let retries = retries.flatten().map(|r| r.not_before);
+        let retry = retries.chain(entry.statuses.waits_until).filter(|at| *at > now.mono).min();
         let decided = wake.and_then(|wake| match wake {
             Wake::At(at) => Some((at, wake)),
             Wake::WhenLeaseRunsOut => self.index.runs_out_at(key).map(|at| (at, wake)),

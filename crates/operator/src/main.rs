@@ -10,6 +10,7 @@ use clap::{ArgAction, Parser};
 use leadergroup_elector::{Options, Timing};
 use leadergroup_operator::candidacy::Candidacy;
 use leadergroup_operator::controller;
+use leadergroup_operator::metrics::Metrics;
 use leadergroup_operator::telemetry::{Health, LogFormat, init_logs, serve};
 use leadergroup_operator::time::Clock;
 use tokio::net::TcpListener;
@@ -20,13 +21,19 @@ use tokio_util::sync::CancellationToken;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Where /healthz and /readyz are served.
+    /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
     health_address: SocketAddr,
 
     /// How log lines look. Levels come from `RUST_LOG`.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+
+    /// Clear dead holders also in the namespaces that are Kubernetes' own (kube-system and all others that begin with
+    /// `kube-`). Groups there are only observed otherwise: nothing is written to a Lease.
+    #[arg(long, env = "CLEAR_IN_SYSTEM_NAMESPACES", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true")]
+    clear_in_system_namespaces: bool,
 
     #[command(flatten)]
     election: Election,
@@ -112,6 +119,7 @@ async fn main() -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let health = Arc::new(Health::default());
+    let metrics = Arc::new(Metrics::default());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn({
@@ -121,9 +129,9 @@ async fn main() -> anyhow::Result<()> {
             stop.cancel();
         }
     });
-    let server = tokio::spawn(serve(listener, clock, health.clone(), stop.clone()));
+    let server = tokio::spawn(serve(listener, clock, health.clone(), metrics.clone(), stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    controller::run(client, clock, health, candidacy, stop).await?;
+    controller::run(client, clock, health, metrics, candidacy, args.clear_in_system_namespaces, stop).await?;
     server.await.context("the health endpoints broke")??;
     Ok(())
 }

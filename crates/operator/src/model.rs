@@ -1,6 +1,8 @@
 //! The compact records that the index keeps and the judgement reads.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::core::ObjectMeta;
@@ -90,12 +92,18 @@ pub struct Pod {
     pub name: String,
     /// Its UID; for a static pod the hash of its manifest, since its mirror's UID says nothing about it.
     pub uid: String,
+    /// The UID of a static pod's mirror, by which the API server knows it.
+    pub mirror_uid: Option<String>,
+    /// Its primary address.
+    pub ip: Option<IpAddr>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// The node it is bound to.
     pub node: Option<String>,
     /// `spec.hostname`, where set.
     pub hostname: Option<String>,
+    /// The name of its `ServiceAccount`, if it has one. Pods next to each other by name share it.
+    pub account: Option<Arc<str>>,
     /// Whether it uses its node's network, and so its host name.
     pub host_network: bool,
     /// Whether its containers see each other's processes, or the node's.
@@ -114,6 +122,8 @@ pub struct Pod {
 
 /// No kubelet writes a longer hash of a manifest; anybody may write one into an annotation.
 const LONGEST_UID: usize = 64;
+/// The longest name that a `ServiceAccount` can have, in bytes.
+const LONGEST_ACCOUNT: usize = 253;
 
 fn run(state: &ContainerStateWire) -> Option<Run> {
     state.terminated.as_ref().map(|t| Run {
@@ -125,6 +135,11 @@ fn run(state: &ContainerStateWire) -> Option<Run> {
 }
 
 impl Pod {
+    /// The UID by which the API server knows it.
+    pub fn object_uid(&self) -> &str {
+        self.mirror_uid.as_deref().unwrap_or(&self.uid)
+    }
+
     /// Marks the runs that end later than it is now; what was marked in the pod as known `before` stays so.
     pub fn mark_ends_ahead(&mut self, before: Option<&Self>, now: Now) {
         let known: Vec<_> = before.into_iter().flat_map(|pod| &pod.containers).collect();
@@ -168,13 +183,15 @@ impl From<PodWire> for Pod {
     fn from(wire: PodWire) -> Self {
         let PodWire { metadata, spec, status } = wire;
         let annotations = metadata.annotations.unwrap_or_default();
-        let uid = annotations
+        let hash = annotations
             .get("kubernetes.io/config.hash")
             .filter(|hash| !hash.is_empty() && hash.len() <= LONGEST_UID)
             .filter(|_| annotations.contains_key("kubernetes.io/config.mirror"))
-            .cloned()
-            .or(metadata.uid)
-            .unwrap_or_default();
+            .cloned();
+        let (uid, mirror_uid) = match hash {
+            Some(hash) => (hash, metadata.uid),
+            None => (metadata.uid.unwrap_or_default(), None),
+        };
         let is_true =
             |name: &'static str| status.conditions.iter().filter(move |c| c.type_ == name && c.status == "True");
         let regular = spec.containers.into_iter().map(|c| container(c.name, &status.container_statuses));
@@ -188,9 +205,15 @@ impl From<PodWire> for Pod {
         Self {
             name: metadata.name.unwrap_or_default(),
             uid,
+            mirror_uid,
+            ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             labels: metadata.labels.unwrap_or_default(),
             node: spec.node_name.filter(|n| !n.is_empty()),
             hostname: spec.hostname.filter(|h| !h.is_empty()),
+            account: spec
+                .service_account_name
+                .filter(|name| !name.is_empty() && name.len() <= LONGEST_ACCOUNT)
+                .map(Arc::from),
             host_network: spec.host_network,
             shared_pid: spec.share_process_namespace || spec.host_pid,
             ready: is_true("Ready").next().is_some(),

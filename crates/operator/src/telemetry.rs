@@ -1,16 +1,17 @@
-//! Logs, and the health endpoints.
+//! Logs, and the endpoints for health and metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::time::{Clock, Mono};
 
 /// Past this without a turn, the loop counts as stuck.
@@ -47,7 +48,8 @@ impl Health {
 }
 
 /// Serves `/healthz` (the loop turns, and campaigns) and `/readyz` (every watch is in sync, so this operator can lead)
-/// until cancelled. Whether it does lead is part of neither: a rollout waits for its standbys to be ready.
+/// until cancelled. Whether it does lead is part of neither: a rollout waits for its standbys to be ready. Beside them
+/// `/metrics`.
 ///
 /// # Errors
 /// Fails if the listener breaks.
@@ -55,6 +57,7 @@ pub async fn serve(
     listener: TcpListener,
     clock: Clock,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let alive = health.clone();
@@ -71,7 +74,8 @@ pub async fn serve(
                 get(move || async move {
                     answer(health.synced.load(Ordering::Relaxed), "the watches are not in sync yet\n")
                 }),
-            );
+            )
+            .route("/metrics", get(move || async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.text()) }));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

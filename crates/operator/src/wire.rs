@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::Lease as K8sLease;
 use k8s_openapi::api::core::v1::{Node as K8sNode, Pod as K8sPod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -24,7 +24,7 @@ const LONGEST_IDENTITY: usize = 640;
 const LONGEST_ERROR: usize = 1_024;
 
 /// A list that the API server may also send as null.
-fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
+pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
     Ok(Option::<Vec<T>>::deserialize(d)?.unwrap_or_default())
 }
 
@@ -39,23 +39,50 @@ struct MetadataWire {
     resource_version: Option<String>,
     generation: Option<i64>,
     creation_timestamp: Option<String>,
+    deletion_timestamp: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
 }
 
+/// The most that is kept of an object's labels, in bytes. No pod of good faith has so many, and the index would hold them
+/// all: one that has more is treated as one that has none, so it is no candidate.
+const MOST_LABELS: usize = 16_384;
+
+impl From<MetadataWire> for ObjectMeta {
+    fn from(wire: MetadataWire) -> Self {
+        Self {
+            name: wire.name,
+            namespace: wire.namespace,
+            uid: wire.uid,
+            resource_version: wire.resource_version,
+            generation: wire.generation,
+            creation_timestamp: wire.creation_timestamp.and_then(|t| t.parse().ok()).map(Time),
+            deletion_timestamp: wire.deletion_timestamp.map(|t| Time(t.parse().unwrap_or_default())),
+            labels: wire
+                .labels
+                .filter(|labels| labels.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() <= MOST_LABELS),
+            annotations: wire.annotations,
+            ..Self::default()
+        }
+    }
+}
+
 fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
-    let wire = MetadataWire::deserialize(d)?;
-    Ok(ObjectMeta {
-        name: wire.name,
-        namespace: wire.namespace,
-        uid: wire.uid,
-        resource_version: wire.resource_version,
-        generation: wire.generation,
-        creation_timestamp: wire.creation_timestamp.and_then(|t| t.parse().ok()).map(Time),
-        labels: wire.labels,
-        annotations: wire.annotations,
-        ..ObjectMeta::default()
-    })
+    MetadataWire::deserialize(d).map(ObjectMeta::from)
+}
+
+/// [`metadata`] with the owners, which nobody needs to know of a pod.
+pub(crate) fn owned_metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OwnedWire {
+        #[serde(flatten)]
+        metadata: MetadataWire,
+        #[serde(default)]
+        owner_references: Option<Vec<OwnerReference>>,
+    }
+    let OwnedWire { metadata, owner_references } = OwnedWire::deserialize(d)?;
+    Ok(ObjectMeta { owner_references, ..metadata.into() })
 }
 
 /// An identity, or what stands for one that is too long to be told.
@@ -82,7 +109,10 @@ impl GroupWire {
         rest.insert("metadata".to_owned(), Value::Object(serde_json::Map::new()));
         DeserializeGuard(match LeaderGroup::deserialize(Value::Object(rest)) {
             Ok(group) => Ok(LeaderGroup { metadata, ..group }),
-            Err(error) => Err(InvalidObject { error: cut(error.to_string(), LONGEST_ERROR), metadata }),
+            Err(error) => {
+                let metadata = ObjectMeta { labels: None, annotations: None, ..metadata };
+                Err(InvalidObject { error: cut(error.to_string(), LONGEST_ERROR), metadata })
+            }
         })
     }
 }
@@ -115,8 +145,10 @@ pub struct LeaseRecord {
     /// The candidates' own count.
     pub lease_transitions: Option<i64>,
     /// Set where coordinated leader election decides.
+    #[serde(deserialize_with = "identity")]
     pub strategy: Option<String>,
     /// Coordinated leader election's choice.
+    #[serde(deserialize_with = "identity")]
     pub preferred_holder: Option<String>,
 }
 
@@ -169,6 +201,7 @@ pub struct PodWire {
 pub struct PodSpecWire {
     pub node_name: Option<String>,
     pub hostname: Option<String>,
+    pub service_account_name: Option<String>,
     pub host_network: bool,
     #[serde(rename = "hostPID")]
     pub host_pid: bool,
@@ -196,6 +229,8 @@ pub struct ContainerWire {
 #[allow(missing_docs)]
 pub struct PodStatusWire {
     pub phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
     #[serde(deserialize_with = "list")]
     pub conditions: Vec<ConditionWire>,
     #[serde(deserialize_with = "list")]

@@ -1,9 +1,14 @@
 //! What the engine asks for, and what becomes of it.
 
+use std::sync::Arc;
+
 use leadergroup_api::LeaderGroupStatus;
 
+use crate::audit::{Answers, BrokenOff, Subject};
 use crate::decide::{Action, Clear, Notice};
 use crate::index::Key;
+use crate::routing::Step;
+use crate::routing::wire::{ServiceWire, SliceWire};
 use crate::time::Mono;
 use crate::wire::{LeaseWire, PodWire};
 
@@ -28,6 +33,8 @@ pub struct Work {
 pub enum Job {
     /// Something about the Lease; answered by an [`Outcome`].
     Act(Action),
+    /// Something about the group's traffic; answered by [`Outcome::Routed`].
+    Route(Step),
     /// Replace the status, if the group is still at this version; answered by [`Outcome::Status`].
     WriteStatus {
         /// The group's resourceVersion.
@@ -42,6 +49,8 @@ pub enum Job {
         /// Why it can't be read.
         message: String,
     },
+    /// Ask what the candidates' accounts may do; answered by [`Outcome::Audited`].
+    Audit(Arc<Subject>),
     /// Publish an Event; not answered.
     Tell(Notice),
 }
@@ -57,6 +66,29 @@ pub enum Failure {
     Denied(String),
     /// It is not known whether the API server did it.
     Unknown(String),
+}
+
+/// What there is after a write to an object that routes, or after one that was refused.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// The Service of that name; none if it does not exist.
+    Service(Key, Option<ServiceWire>),
+    /// The `EndpointSlice` of that name; none if it does not exist.
+    Slice(Key, Option<SliceWire>),
+    /// A pod was labelled: its watch tells.
+    Pod,
+}
+
+impl Stored {
+    /// The same, as if there were no such object.
+    #[must_use]
+    pub fn without_object(self) -> Self {
+        match self {
+            Self::Service(key, _) => Self::Service(key, None),
+            Self::Slice(key, _) => Self::Slice(key, None),
+            Self::Pod => Self::Pod,
+        }
+    }
 }
 
 /// What became of a job.
@@ -87,9 +119,25 @@ pub enum Outcome {
         /// The Lease after it.
         result: Result<Option<LeaseWire>, Failure>,
     },
+    /// Something about the group's traffic was written.
+    Routed {
+        /// What was asked for.
+        step: Step,
+        /// Whether it was done, or refused because the object is not as it was; and what there is now.
+        result: Result<(bool, Stored), Failure>,
+    },
     /// The status was written; with the group's new version and the status as stored.
     Status {
         /// The group's new version and the status as stored.
         result: Result<Option<(String, LeaderGroupStatus)>, Failure>,
+    },
+    /// The candidates' accounts were asked about.
+    Audited {
+        /// What was asked about.
+        subject: Arc<Subject>,
+        /// The answers, as far as they came.
+        answers: Answers,
+        /// Why it broke off, if it did.
+        broke_off: Option<BrokenOff>,
     },
 }

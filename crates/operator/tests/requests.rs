@@ -13,6 +13,7 @@ use kube::Client;
 use kube::client::Body;
 use leadergroup_api::{ReleaseForm, Verdict};
 use leadergroup_operator::apply::Applier;
+use leadergroup_operator::audit::Subject;
 use leadergroup_operator::decide::{Action, Clear, Ground, Notice};
 use leadergroup_operator::engine::{Job, Term, Work};
 use leadergroup_operator::index::Key;
@@ -67,6 +68,7 @@ fn every_job() -> Vec<Job> {
         Job::Act(Action::ReadPods { namespace, selector, name: None }),
         Job::WriteStatus { version: "41".into(), status: Box::default() },
         Job::WriteInvalid { version: "41".into(), message: "why".into() },
+        Job::Audit(Arc::new(subject())),
         Job::Tell(notice()),
     ]
 }
@@ -147,6 +149,27 @@ async fn an_event_that_is_never_answered_is_given_up() {
     let applier = Applier::new(Client::new(silent, "shop"), Clock::start(), Arc::new(|_| true));
     let given_up = tokio::time::timeout(Duration::from_mins(1), applier.perform(&work(Job::Tell(notice())))).await;
     assert!(given_up.is_ok(), "it holds one of the places that status writes need");
+}
+
+fn subject() -> Subject {
+    Subject { lease: "web".into(), accounts: vec![Arc::from("app")], of: 1, must_create: false }
+}
+
+#[tokio::test]
+async fn an_account_is_asked_about_as_the_api_server_knows_its_pods() {
+    let (line, body) = sent(Job::Audit(Arc::new(subject()))).await;
+    assert_eq!(line, "POST /apis/authorization.k8s.io/v1/subjectaccessreviews?");
+    assert_eq!(
+        body["spec"],
+        json!({
+            "user": "system:serviceaccount:shop:app",
+            "groups": ["system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated"],
+            "resourceAttributes": {
+                "group": "coordination.k8s.io", "version": "v1", "resource": "leases", "verb": "get",
+                "namespace": "shop", "name": "web",
+            },
+        })
+    );
 }
 
 fn notice() -> Notice {

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use leadergroup_api::{GROUP_LABEL, LeaderGroup};
-use leadergroup_e2e::{Group, Namespace, Session, lease_of};
+use leadergroup_e2e::{Group, GroupView, Namespace, Session, lease_of};
 use serde_json::json;
 
 use crate::figures::table;
@@ -16,6 +16,21 @@ use crate::figures::table;
 const GROUPS: usize = 1_000;
 const CANDIDATES: usize = 3;
 const NODES: u32 = 10;
+/// What the pods' account may do: were a right missing, the operator would ask again while it is measured.
+const RIGHTS: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: candidate}
+rules:
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, watch, update]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: candidate}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: candidate}
+subjects:
+- {kind: ServiceAccount, name: default}
+";
 /// Requests this program has under way at once.
 const AT_ONCE: usize = 32;
 /// How long processor time is counted.
@@ -96,9 +111,10 @@ fn print(what: &str, taken: &Taken) {
     println!("{figures}");
 }
 
-/// Makes groups whose first pod leads, on simulated nodes, and waits until the operator says so of each.
+/// Makes groups whose first pod leads, on simulated nodes, and waits until the operator says so of each, and has audited it.
 pub async fn fill(session: &Session, space: &Namespace, groups: usize, candidates: usize) -> Result<()> {
     session.cluster().add_kwok_nodes(NODES)?;
+    space.apply(RIGHTS).await?;
     let all = (0..groups * candidates).map(|n| pod(n / candidates, n % candidates));
     stream::iter(all)
         .map(|pod| async { space.create(&pod?).await })
@@ -118,7 +134,8 @@ pub async fn fill(session: &Session, space: &Namespace, groups: usize, candidate
         .await?;
     let led = |group: &LeaderGroup| {
         let status = group.status.as_ref();
-        status.is_some_and(|s| s.leader.is_some() && usize::try_from(s.candidates.ready) == Ok(candidates))
+        group.says("CandidatesAuthorized", "True", "Authorized")
+            && status.is_some_and(|s| s.leader.is_some() && usize::try_from(s.candidates.ready) == Ok(candidates))
     };
     for n in 0..groups {
         space.until_within(Duration::from_mins(5), &group_name(n), "it has a leader", led).await?;

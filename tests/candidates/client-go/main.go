@@ -9,9 +9,11 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,7 +43,11 @@ type options struct {
 	exitAfter     time.Duration
 	allocateMB    int
 	allocateAfter time.Duration
+	serve         string
 }
+
+// leads tells whether this candidate holds the Lease, for all that it knows.
+var leads atomic.Bool
 
 func parse() (options, error) {
 	var o options
@@ -58,6 +64,7 @@ func parse() (options, error) {
 	flag.IntVar(&o.allocateMB, "alloc-mb-on-lead", 0, "megabytes of memory to fill while leading")
 	flag.DurationVar(&o.allocateAfter, "alloc-after", 5*time.Second,
 		"how long after starting to lead the memory is filled")
+	flag.StringVar(&o.serve, "serve", "", "where to tell over HTTP who this is and whether it leads, such as :8080")
 	flag.Parse()
 	hostname, err := os.Hostname()
 	if err != nil {
@@ -113,6 +120,9 @@ func run(o options) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go endOnSignal(o, cancel)
+	if o.serve != "" {
+		go serve(o)
+	}
 
 	lock := &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Name: o.lease, Namespace: o.namespace},
@@ -128,8 +138,11 @@ func run(o options) error {
 		Name:            o.lease,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) { lead(ctx, o) },
-			OnStoppedLeading: func() { log.Printf("%s stopped leading", o.identity) },
-			OnNewLeader:      func(leader string) { log.Printf("%s sees leader %s", o.identity, leader) },
+			OnStoppedLeading: func() {
+				leads.Store(false)
+				log.Printf("%s stopped leading", o.identity)
+			},
+			OnNewLeader: func(leader string) { log.Printf("%s sees leader %s", o.identity, leader) },
 		},
 	})
 	if err != nil {
@@ -165,8 +178,21 @@ func endOnSignal(o options, cancel context.CancelFunc) {
 	os.Exit(0)
 }
 
+// serve answers every request with the pod's name and "leads" or "stands by".
+func serve(o options) {
+	http.HandleFunc("/", func(answer http.ResponseWriter, _ *http.Request) {
+		role := "stands by"
+		if leads.Load() {
+			role = "leads"
+		}
+		_, _ = fmt.Fprintf(answer, "%s %s\n", os.Getenv("POD_NAME"), role)
+	})
+	log.Fatal(http.ListenAndServe(o.serve, nil))
+}
+
 // lead is the work only the leader does; here, what a test wants to go wrong.
 func lead(ctx context.Context, o options) {
+	leads.Store(true)
 	log.Printf("%s started leading", o.identity)
 	var crash, allocate <-chan time.Time
 	if o.exitAfter > 0 {

@@ -11,6 +11,7 @@ pub struct Candidates {
     pub(crate) name: String,
     pub(crate) lease: String,
     pub(crate) may_create: bool,
+    may_update: bool,
     labels: Vec<(String, String)>,
     replicas: u32,
     timing: (u32, u32, u32),
@@ -47,6 +48,7 @@ impl Candidates {
             name: name.to_owned(),
             lease: name.to_owned(),
             may_create: true,
+            may_update: true,
             labels: vec![(GROUP_LABEL.to_owned(), name.to_owned())],
             replicas: 1,
             timing: (6, 4, 1),
@@ -186,6 +188,13 @@ impl Candidates {
         self
     }
 
+    /// The candidates have no right to update their Lease, so they can't lead.
+    #[must_use]
+    pub fn without_update(mut self) -> Self {
+        self.may_update = false;
+        self
+    }
+
     /// The pods of a Deployment.
     pub fn deployment(&self) -> Workload {
         self.workload(Kind::Deployment)
@@ -303,12 +312,12 @@ impl Workload {
 
     /// What the pods need to be allowed: a `ServiceAccount`, a Role and a `RoleBinding`.
     pub(crate) fn rights(&self) -> Vec<Value> {
-        let Candidates { name, lease, may_create, .. } = &self.candidates;
+        let Candidates { name, lease, may_create, may_update, .. } = &self.candidates;
+        let verbs = if *may_update { json!(["get", "update"]) } else { json!(["get"]) };
         let named = json!([lease, format!("{lease}-side")]);
         let group = json!(["coordination.k8s.io"]);
-        let mut rules = vec![
-            json!({"apiGroups": group, "resources": ["leases"], "resourceNames": named, "verbs": ["get", "update"]}),
-        ];
+        let mut rules =
+            vec![json!({"apiGroups": group, "resources": ["leases"], "resourceNames": named, "verbs": verbs})];
         if *may_create {
             rules.push(json!({"apiGroups": group, "resources": ["leases"], "verbs": ["create"]}));
         }

@@ -66,6 +66,7 @@ impl Installed {
             installed.deploy(OPERATOR_IMAGE, &digest(&program)?)?;
         } else {
             installed.apply("crds")?;
+            installed.apply("config/admission")?;
             installed.local_program = Some(build(OPERATOR, false)?);
         }
         Ok(installed)

@@ -19,9 +19,19 @@
 //!   has, it is what the former leader knew: it counts no less than the status it replaces, and the operator that leads
 //!   sees it come, takes over what was counted, and corrects the rest. The same goes for the status of an object that
 //!   can't be read.
+//! - **Reviews of access** change nothing: a late one tells what the accounts may do, and its answer is ignored.
+//! - **The Service and the `EndpointSlice`** of `spec.routing`, when changed or deleted, are named by UID and version, so a
+//!   write is refused once anybody has written to the object. If nobody has, it is what the former leader wanted, and the
+//!   operator that leads sees it come and corrects it: until then a pod that has led may get traffic. When created, they
+//!   are refused where one of the name exists, and belong to a group of that UID: the garbage collector takes one that
+//!   comes after its group is gone.
+//! - **The label** of a pod names the pod's UID, for a pod's version changes with each word of its kubelet. A late one is
+//!   seen and corrected by the operator that leads; until then it is wrong. Nothing is decided by it.
 //! - **Events** have no precondition. A late one tells of what was decided then; nothing is decided by it.
 
 mod events;
+mod reviews;
+mod routes;
 
 use std::time::Duration;
 
@@ -91,12 +101,14 @@ impl Applier {
             Job::Act(Action::Clear(clear)) => {
                 Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(work, clear).await }
             }
+            Job::Route(step) => Outcome::Routed { step: step.clone(), result: self.route(work, step).await },
             Job::WriteStatus { version, status } => {
                 Outcome::Status { result: self.write_status(work, version, status).await.map(Some) }
             }
             Job::WriteInvalid { version, message } => {
                 Outcome::Status { result: self.write_invalid(work, version, message).await.map(|()| None) }
             }
+            Job::Audit(subject) => self.audit(work, subject, requested_at).await,
             Job::Tell(notice) => {
                 if let Err(failure) = self.send(work, self.events.publish(work, notice)).await {
                     tracing::debug!(group = %work.group, ?failure, reason = notice.reason, "could not publish an Event");

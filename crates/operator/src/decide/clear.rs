@@ -3,12 +3,12 @@
 //! An early clear happens in two steps. First the candidates are read from the API server, after the judged
 //! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
 
-use leadergroup_api::{OnRestart, Policy, UnconfirmedPolicy, Verdict};
+use leadergroup_api::{OnRestart, UnconfirmedPolicy, Verdict};
 
 use super::action::{Action, Clear, Ground};
 use super::memory::{Memory, ReadPods};
 use super::{Wake, known};
-use crate::index::{Key, Snapshot};
+use crate::index::{Key, Observed, Snapshot};
 use crate::judge::{Clearable, Judgement, judge};
 use crate::model::{Gone, Lease, Phase, Pod};
 use crate::time::{Mono, Now};
@@ -42,12 +42,17 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
     let plan = snapshot.plan;
     let key = Key::new(&snapshot.group.key.namespace, &plan.lease_name);
     let Some(lease) = snapshot.lease else {
-        let create = plan.create_lease.then_some(Action::CreateLease { lease: key, duration: plan.duration });
+        let create = plan.create_lease && !snapshot.observed.is_some_and(Observed::by_namespace);
+        let create = create.then_some(Action::CreateLease { lease: key, duration: plan.duration });
         return create.map(Next::act).unwrap_or_default();
     };
     let kept = is_kept(snapshot, judgement);
+    // Traffic is sent to nobody whose Lease has run out.
+    let is_managed_and_routed = judgement.verdict == Verdict::Managed && plan.routing.is_some();
     let mut next = match judgement.clear {
-        Clearable::Never if judgement.verdict == Verdict::Alive => until_it_runs_out(lease, plan.duration, key, now),
+        Clearable::Never if judgement.verdict == Verdict::Alive || is_managed_and_routed => {
+            until_it_runs_out(lease, plan.duration, key, now)
+        }
         Clearable::Never => Next::default(),
         Clearable::AtOnce if !kept && memory.unaccounted.is_none() => {
             at_once(snapshot, memory, judgement, lease, key, now)
@@ -72,7 +77,7 @@ fn ask_timing(snapshot: &Snapshot<'_>, judgement: &Judgement, lease: &Lease) -> 
     let plan = snapshot.plan;
     let timing = [plan.duration, plan.renew_deadline, plan.retry_period];
     let theirs = matches!(judgement.verdict, Verdict::Alive | Verdict::Free | Verdict::LeaseExpired);
-    let wanted = theirs && plan.stale_holder.policy == Policy::Clear && lease.asks != Some(timing);
+    let wanted = theirs && snapshot.observed.is_none() && lease.asks != Some(timing);
     wanted.then(|| Action::AskTiming {
         lease: Key::new(&snapshot.group.key.namespace, &plan.lease_name),
         uid: lease.uid.clone(),
@@ -92,7 +97,8 @@ pub(super) fn accepted_after(snapshot: &Snapshot<'_>, judgement: &Judgement) -> 
     let unconfirmed = &snapshot.plan.stale_holder.unconfirmed;
     let accepts = unconfirmed.policy == UnconfirmedPolicy::AcceptRisk
         && judgement.verdict != Verdict::Ambiguous
-        && !is_kept(snapshot, judgement);
+        && !is_kept(snapshot, judgement)
+        && snapshot.observed.is_none();
     unconfirmed.after_seconds.filter(|_| accepts).and_then(|s| u64::try_from(s).ok())
 }
 
@@ -116,11 +122,11 @@ fn when_ran_out(
     now: Now,
 ) -> Next {
     let plan = snapshot.plan;
-    if plan.stale_holder.policy == Policy::Observe || lease.ran_out(plan.duration) {
-        return match plan.stale_holder.policy {
-            Policy::Clear => Next::act(clear(snapshot, memory, judgement, lease, key, Ground::RanOut)),
-            Policy::Observe => until_it_runs_out(lease, plan.duration, key, now),
-        };
+    if snapshot.observed.is_some() {
+        return until_it_runs_out(lease, plan.duration, key, now);
+    }
+    if lease.ran_out(plan.duration) {
+        return Next::act(clear(snapshot, memory, judgement, lease, key, Ground::RanOut));
     }
     let Some(after) = accepted_after(snapshot, judgement) else {
         return until_it_runs_out(lease, plan.duration, key, now);
@@ -150,7 +156,7 @@ fn at_once(
     // Without a write that settles it, only a read tells later moves of the Lease from those before the proof.
     if memory.proof.is_some()
         && settled.is_none()
-        && (plan.stale_holder.policy == Policy::Observe || judgement.outlived || now.mono < due)
+        && (snapshot.observed.is_some() || judgement.outlived || now.mono < due)
     {
         return Next::act(Action::ReadLease { lease: key });
     }
@@ -173,7 +179,7 @@ fn at_once(
     if judgement.outlived {
         return when_ran_out(snapshot, memory, judgement, lease, key, now);
     }
-    if plan.stale_holder.policy == Policy::Observe {
+    if snapshot.observed.is_some() {
         memory.would_clear_at.get_or_insert(now.mono);
         return Next::default();
     }

@@ -8,9 +8,11 @@ use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
 use super::action::{Clear, Ground};
 use super::status::HOLDER_SUSPECT;
 use super::takeover::as_known;
+use crate::audit::Finding;
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
 use crate::model::Pod;
+use crate::routing::Trouble;
 use crate::time::{Mono, Now};
 
 /// What the operator remembers of a group between decisions.
@@ -37,8 +39,12 @@ pub struct Memory {
     pub successor: Option<(String, Mono)>,
     /// When the holder would have been cleared, were that not left to the candidates.
     pub would_clear_at: Option<Mono>,
+    /// What the last audit of the candidates' rights found.
+    pub audit: Option<Arc<Finding>>,
     /// Why the last write failed, until one succeeds.
     pub error: Option<String>,
+    /// What stands in the way of its traffic.
+    pub routing: Trouble,
 }
 
 /// How an operator's decisions about a group began, while others may have led before it.

@@ -19,8 +19,10 @@ use leadergroup_api::{LeaderGroupStatus, Verdict};
 pub use action::{Action, Clear, Ground};
 pub use memory::Memory;
 
+use crate::audit;
 use crate::index::Snapshot;
 use crate::judge::{Judgement, Known, judge};
+use crate::routing;
 use crate::time::{Mono, Now};
 
 /// What is to be done about a group.
@@ -30,10 +32,14 @@ pub struct Decision {
     pub status: LeaderGroupStatus,
     /// What to do next, if anything.
     pub action: Option<Action>,
+    /// What to do next about its traffic.
+    pub routing: routing::Decided,
     /// What to tell the user.
     pub notices: Vec<Notice>,
     /// When to look again although nothing changes.
     pub wake: Option<Wake>,
+    /// What of the candidates' rights is to be audited, or why nothing is.
+    pub audit: Result<audit::Subject, &'static str>,
     /// Whether a mere renewal by the holder would change the decision.
     pub renewals_matter: bool,
 }
@@ -74,8 +80,11 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
     let judgement = if plan.contradicted { judge_group(snapshot, memory, now) } else { judgement };
 
     let terms = terms::follow(&base, snapshot, memory, &judgement, now);
-    let status = status::compose(&base, snapshot, memory, &judgement, terms.clone(), now);
-    let notices = status::notices(&stored, &status, snapshot, memory, &judgement, now);
+    let mut status = status::compose(&base, snapshot, memory, &judgement, terms.clone(), now);
+    let audit = audit::Subject::of(snapshot);
+    status.conditions.push(audit::told::condition(&base, snapshot.group, &audit, memory.audit.as_deref(), now));
+    let mut notices = status::notices(&stored, &status, snapshot, memory, &judgement, now);
+    notices.extend(audit::told::notice(&stored, &status));
     if terms.began {
         memory.would_clear_at = None;
     }
@@ -85,9 +94,13 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
     Decision {
         action: plan.action,
         wake: plan.wake,
+        audit,
         renewals_matter: terms.successor_pending
             || !matches!(judgement.verdict, Verdict::Alive | Verdict::Managed)
-            || status::waits_for_clock(&status, snapshot),
+            || status::waits_for_clock(&status, snapshot)
+            // One that ran out leads again with its next renewal.
+            || judgement.verdict == Verdict::Managed && snapshot.plan.routing.is_some() && status.leader.is_none(),
+        routing: routing::decide(snapshot, &memory.routing, &judgement, &status),
         status,
         notices,
     }

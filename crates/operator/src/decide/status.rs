@@ -9,9 +9,10 @@ use super::clear::{accepted_after, is_kept};
 use super::memory::Memory;
 use super::terms::{Terms, seconds};
 use super::{Notice, selects_every_pod};
-use crate::index::Snapshot;
+use crate::index::{Observed, Snapshot};
 use crate::judge::{Identity, Judgement};
 use crate::model::{Phase, State};
+use crate::routing;
 use crate::text::cut;
 use crate::time::Now;
 
@@ -49,14 +50,19 @@ pub fn compose(
         history: terms.history,
         conditions: Vec::new(),
     };
-    let drafts = [
+    let mut drafts = vec![
         ready(snapshot, judgement, &status),
         stalled(snapshot, memory),
         candidates_found(snapshot, &status),
         holder_suspect(snapshot, memory, judgement),
         lease_suspect(base, snapshot),
     ];
-    status.conditions = conditions(base, drafts.into(), snapshot.group.generation, now);
+    if let Some(plan) = &snapshot.plan.routing {
+        let target = routing::target(snapshot, judgement, &status);
+        let (value, reason, message) = routing::condition::routed(snapshot, plan, &memory.routing, &target);
+        drafts.push(Draft::new(ROUTED, value, reason, message));
+    }
+    status.conditions = conditions(base, drafts, snapshot.group.generation, now);
     status
 }
 
@@ -171,10 +177,48 @@ fn stalled(snapshot: &Snapshot<'_>, memory: &Memory) -> Draft {
         );
         return Draft::new("Stalled", true, "LeaseTaken", message);
     }
-    match &memory.error {
-        Some(error) => Draft::new("Stalled", true, "WriteFailed", error.clone()),
-        None => Draft::new("Stalled", false, "Observing", "the group is observed"),
+    match (&memory.error, &memory.routing.labels) {
+        (Some(error), _) => Draft::new("Stalled", true, "WriteFailed", error.clone()),
+        (None, Some(error)) => Draft::new("Stalled", true, "PodLabelsFailed", error.clone()),
+        (None, None) => observed(snapshot),
     }
+}
+
+/// The reason of a group that is only observed for its namespace's sake.
+const SYSTEM_NAMESPACE: &str = "SystemNamespace";
+
+fn observed(snapshot: &Snapshot<'_>) -> Draft {
+    let namespace = &snapshot.group.key.namespace;
+    match snapshot.observed {
+        None | Some(Observed::Policy) => Draft::new("Stalled", false, "Observing", "the group is observed"),
+        Some(Observed::SystemNamespace) => {
+            let message = format!(
+                "namespace {namespace} is Kubernetes' own, so the Lease is only observed and nothing is written to it, as \
+                 under policy Observe; to have holders cleared here too, start the operator with \
+                 --clear-in-system-namespaces"
+            );
+            Draft::new("Stalled", false, SYSTEM_NAMESPACE, message)
+        }
+        Some(Observed::Heartbeats) => {
+            let message = format!(
+                "the Leases of namespace {namespace} are heartbeats of nodes, which are not watched: delete this LeaderGroup"
+            );
+            Draft::new("Stalled", true, "NodeHeartbeats", message)
+        }
+    }
+}
+
+/// The group is only observed although it asks for more.
+fn observed_notice(base: &LeaderGroupStatus, status: &LeaderGroupStatus, snapshot: &Snapshot<'_>) -> Option<Notice> {
+    let find = |s: &LeaderGroupStatus| s.conditions.iter().find(|c| c.reason == SYSTEM_NAMESPACE).cloned();
+    let condition = find(status).filter(|_| find(base).is_none())?;
+    Some(Notice {
+        warning: snapshot.plan.stale_holder.policy == Policy::Clear,
+        reason: "OnlyObserved".into(),
+        action: "Observe".into(),
+        note: condition.message,
+        pod: None,
+    })
 }
 
 fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draft {
@@ -201,6 +245,9 @@ fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draf
     }
     Draft::new("CandidatesFound", true, "PodsMatch", "the selector matches candidates")
 }
+
+/// The condition about the group's traffic, where `spec.routing` asks for some.
+const ROUTED: &str = "Routed";
 
 /// The condition that also remembers a contradiction, behind a candidate that lives.
 pub(super) const HOLDER_SUSPECT: &str = "HolderSuspect";
@@ -315,7 +362,7 @@ pub fn notices(
             warning: false,
             reason: "LeaderChanged".into(),
             action: format!("Transition{}", status.transitions),
-            note: transition_note(began, saved),
+            note: transition_note(began, saved, snapshot.observed),
             pod: pod.clone(),
         });
     }
@@ -327,7 +374,11 @@ pub fn notices(
         notices.push(notice);
     }
     notices.extend(stalled_notice(base, status));
+    notices.extend(observed_notice(base, status, snapshot));
     notices.extend(newly_true("LeaseSuspect", base, status));
+    // Whoever leads is told by other Events.
+    let is_trouble = |reason: &str| matches!(reason, "ServiceTaken" | "WriteFailed");
+    notices.extend(newly(ROUTED, "False", base, status).filter(|notice| is_trouble(&notice.reason)));
     notices
 }
 
@@ -337,7 +388,12 @@ pub fn stalled_notice(base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> O
 }
 
 fn newly_true(type_: &str, base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> Option<Notice> {
-    let find = |s: &LeaderGroupStatus| s.conditions.iter().find(|c| c.type_ == type_ && c.status == "True").cloned();
+    newly(type_, "True", base, status)
+}
+
+/// The condition has this value, and had not, or for another reason.
+fn newly(type_: &str, value: &str, base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> Option<Notice> {
+    let find = |s: &LeaderGroupStatus| s.conditions.iter().find(|c| c.type_ == type_ && c.status == value).cloned();
     let condition = find(status)?;
     (find(base).map(|c| c.reason).as_ref() != Some(&condition.reason)).then(|| Notice {
         warning: true,
@@ -353,7 +409,7 @@ fn same_term_is_new(base: &LeaderGroupStatus, entry: &Transition) -> bool {
     base.history.first().is_none_or(|before| before.time != entry.time || before.leader != entry.leader)
 }
 
-fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
+fn transition_note(entry: &Transition, saved: Option<f64>, observed: Option<Observed>) -> String {
     let who = match &entry.from {
         Some(from) => format!("{} leads, after {from}", entry.leader),
         None => format!("{} leads", entry.leader),
@@ -370,7 +426,8 @@ fn transition_note(entry: &Transition, saved: Option<f64>) -> String {
         TransitionReason::Unobserved => "; the change was not observed",
     };
     let gap = entry.leaderless_seconds.map(|gap| format!("; {gap} s without a leader"));
-    let saved = saved.map(|saved| format!("; policy Clear would have saved up to {saved} s"));
+    let clearing = if observed == Some(Observed::Policy) { "policy Clear" } else { "a clear" };
+    let saved = saved.map(|saved| format!("; {clearing} would have saved up to {saved} s"));
     format!("{who}{why}{}{}", gap.unwrap_or_default(), saved.unwrap_or_default())
 }
 
@@ -407,8 +464,8 @@ fn verdict_notice(
 
 /// Why a holder proven dead is not cleared at once, if it is not.
 fn why_not_at_once(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement) -> Option<&'static str> {
-    if snapshot.plan.stale_holder.policy == Policy::Observe {
-        Some("policy Observe leaves the Lease alone")
+    if let Some(observed) = snapshot.observed {
+        Some(observed.why())
     } else if is_kept(snapshot, judgement) {
         Some("onRestart Keep leaves it the Lease until that has run out")
     } else if memory.unaccounted.is_some() {

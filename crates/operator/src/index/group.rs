@@ -8,6 +8,7 @@ use leadergroup_api::{LeaderGroup, LeaderGroupStatus, StaleHolder};
 
 use crate::judge::Identity;
 use crate::model::Pod;
+use crate::routing;
 
 /// A namespaced name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +50,8 @@ pub struct Group {
     pub generation: Option<i64>,
     /// When it was created: of two groups on one Lease, the older one has it.
     pub created: Option<Timestamp>,
+    /// It is being deleted.
+    pub deleting: bool,
     /// The status as last seen on the API server.
     pub status: Option<Arc<LeaderGroupStatus>>,
     /// What can be done with the spec, or the sentence that says why nothing can.
@@ -78,6 +81,8 @@ pub struct Plan {
     pub stale_holder: StaleHolder,
     /// How many transitions the history keeps.
     pub history_limit: usize,
+    /// Where the leader's traffic comes by, if anywhere.
+    pub routing: Option<routing::Plan>,
 }
 
 impl Plan {
@@ -90,6 +95,9 @@ impl Plan {
         let selector = Selector::try_from(group.candidate_selector())
             .map_err(|e| format!("spec.candidates.selector can't be used: {e}"))?;
         let spec = &group.spec;
+        if !is_dns_name(group.lease_name()) {
+            return Err("spec.lease.name must be a DNS name: lower-case letters, digits, '-' and '.'".to_owned());
+        }
         let seconds = |n: i32| u64::try_from(n).unwrap_or(0).max(1);
         Ok(Self {
             lease_name: group.lease_name().to_owned(),
@@ -102,7 +110,21 @@ impl Plan {
             watched: spec.candidates.containers.clone(),
             stale_holder: spec.stale_holder.clone(),
             history_limit: usize::try_from(spec.history_limit).unwrap_or(1).max(1),
+            routing: routing::Plan::of(group),
         })
+    }
+}
+
+/// Whether the API server takes it as a name; an older definition may have let in one that leads out of the namespace.
+fn is_dns_name(name: &str) -> bool {
+    let inside = |label: &str| label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    name.split('.').all(|label| !label.is_empty() && inside(label) && !label.starts_with('-') && !label.ends_with('-'))
+}
+
+impl Group {
+    /// Whether it asks for a Service of that name.
+    pub fn routes_by(&self, service: &str) -> bool {
+        self.plan.as_ref().is_ok_and(|plan| plan.routing.as_ref().is_some_and(|routing| routing.name == service))
     }
 }
 
@@ -115,6 +137,7 @@ impl From<LeaderGroup> for Group {
             uid: metadata.uid.unwrap_or_default(),
             version: metadata.resource_version.unwrap_or_default(),
             generation: metadata.generation,
+            deleting: metadata.deletion_timestamp.is_some(),
             created: metadata.creation_timestamp.map(|t| t.0),
             status: group.status.map(Arc::new),
             plan,

@@ -8,9 +8,12 @@ mod gone;
 mod group;
 mod leases;
 mod members;
+mod observed;
+mod routes;
 mod tenures;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use kube::core::error_boundary::InvalidObject;
@@ -20,10 +23,14 @@ use leadergroup_api::LeaderGroupStatus;
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
 use members::Members;
+pub use observed::{HEARTBEATS, Observed};
+use routes::Routes;
 use tenures::Tenures;
 pub use tenures::{Ended, Tenure};
 
 use crate::model::{Gone, Lease, Node, Phase, Pod};
+use crate::routing::Observed as ObservedRoutes;
+use crate::routing::wire::{ServiceWire, SliceWire};
 use crate::time::Now;
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
@@ -39,6 +46,10 @@ pub enum Change {
     Pod(Event<PodWire>),
     /// From the watch of nodes.
     Node(Event<NodeWire>),
+    /// From the watch of this operator's Services.
+    Service(Event<ServiceWire>),
+    /// From the watch of this operator's `EndpointSlices`.
+    Slice(Event<SliceWire>),
 }
 
 /// Why a group is to be decided again.
@@ -57,6 +68,8 @@ pub struct Snapshot<'a> {
     pub group: &'a Group,
     /// Its spec, parsed.
     pub plan: &'a Plan,
+    /// Why nothing is written to its Lease, if nothing is.
+    pub observed: Option<Observed>,
     /// An older group on the same Lease.
     pub older: Option<&'a Key>,
     /// Its Lease.
@@ -71,6 +84,8 @@ pub struct Snapshot<'a> {
     pub outsider: Option<&'a str>,
     /// The nodes of all those pods.
     pub nodes: Vec<(&'a str, &'a Node)>,
+    /// The objects by which its traffic goes.
+    pub routes: ObservedRoutes<'a>,
 }
 
 /// Objects seen in a list that is under way.
@@ -108,11 +123,14 @@ pub struct Index {
     gone: GonePods,
     tenures: Tenures,
     members: Members,
+    routes: Routes,
     /// The groups of each Lease, oldest first.
     by_lease: HashMap<Key, BTreeSet<Age>>,
     /// Groups whose holder fits no candidate, by namespace: any pod that appears may be the one.
     seeking: HashMap<String, BTreeSet<Key>>,
     listing: [Listing; 4],
+    /// Whether Leases are cleared in the namespaces that are Kubernetes' own.
+    clears_in_system_namespaces: bool,
     touched: Vec<(Key, Cause)>,
 }
 
@@ -124,6 +142,11 @@ fn age(group: &Group) -> Age {
 }
 
 impl Index {
+    /// An index of an operator that clears in the namespaces that are Kubernetes' own, or leaves them alone.
+    pub fn new(clears_in_system_namespaces: bool) -> Self {
+        Self { clears_in_system_namespaces, ..Self::default() }
+    }
+
     /// Takes in one watch event.
     pub fn apply(&mut self, change: Change, now: Now) {
         match change {
@@ -188,6 +211,8 @@ impl Index {
                     self.listing[3].end(known).iter().for_each(|key| self.delete_node(&key.name));
                 }
             },
+            Change::Service(event) => self.apply_service(event),
+            Change::Slice(event) => self.apply_slice(event),
         }
     }
 
@@ -247,10 +272,17 @@ impl Index {
         let namesake = |g: &&Gone| pods?.get(&g.pod.name).filter(|p| p.node.is_some() && !plan.selects(p));
         let succeeds =
             || gone.iter().filter(|g| holder.is_some_and(|h| plan.identity.fits(h, &g.pod))).find_map(namesake);
-        let outsider = sought().or_else(succeeds).map(|p| p.name.as_str());
+        // Or one that has the name that the holder gives, while a candidate only goes by it.
+        let named = || {
+            let pod = pods?.get(&plan.identity.only_name(holder?)?)?;
+            let may_lead = pod.node.is_some() && pod.phase == Phase::Live && plan.identity.fits(holder?, pod);
+            (may_lead && !plan.selects(pod)).then_some(pod)
+        };
+        let outsider = sought().or_else(succeeds).or_else(named).map(|p| p.name.as_str());
         Some(Snapshot {
             group,
             plan,
+            observed: Observed::of(&key.namespace, plan.stale_holder.policy, self.clears_in_system_namespaces),
             older: self.by_lease.get(&lease_key).and_then(|all| all.first()).map(|(_, k)| k).filter(|k| *k != key),
             lease,
             tenures: self.tenures.of(key).collect(),
@@ -258,6 +290,7 @@ impl Index {
             gone,
             outsider,
             nodes: node_names.iter().filter_map(|n| Some((*n, self.nodes.get(*n)?))).collect(),
+            routes: self.routes.observed(key, &group.uid, plan.routing.as_ref()),
         })
     }
 
@@ -392,6 +425,7 @@ impl Index {
             }
             None => pod.phase_in_doubt = self.phase_in_doubt(&pod),
         }
+        self.share_account(&key, &mut pod);
         let mut touched = self.members.update(&key, &pod.labels, &self.groups, &pod);
         touched.extend(self.seeking.get(&key.namespace).into_iter().flatten().cloned());
         // A pod that is back with its UID (a static pod's mirror) was not gone.
@@ -400,6 +434,18 @@ impl Index {
         }
         self.touched.extend(touched.into_iter().map(|k| (k, Cause::Change)));
         self.pods.entry(key.namespace).or_default().insert(key.name, pod);
+    }
+
+    /// Has the pod share its account's name with one next to it by name: many pods have few accounts, and those of a
+    /// workload stand together.
+    fn share_account(&self, key: &Key, pod: &mut Pod) {
+        let Some(pods) = self.pods.get(&key.namespace) else { return };
+        let before = pods.range::<str, _>((Bound::Unbounded, Bound::Excluded(&*key.name))).next_back();
+        let from = pods.range::<str, _>((Bound::Included(&*key.name), Bound::Unbounded)).take(2);
+        let near = before.into_iter().chain(from).map(|(_, near)| &near.account);
+        if let Some(same) = near.into_iter().find(|account| **account == pod.account) {
+            pod.account.clone_from(same);
+        }
     }
 
     /// Whether a terminal phase can't be the kubelet's word, its node not being ready.

@@ -28,8 +28,8 @@ pub struct Known<'a> {
     pub candidates: Vec<&'a Pod>,
     /// Deleted candidates that are remembered.
     pub gone: Vec<&'a Gone>,
-    /// A pod outside the selector that the identity fits, looked for only if no candidate does, or that has the name of one
-    /// that is gone.
+    /// A pod outside the selector that the identity fits, looked for only if no candidate does; or that has the name of one
+    /// that is gone, or that the identity gives.
     pub outsider: Option<&'a str>,
     /// The nodes of the candidates, existing and gone.
     pub nodes: Vec<(&'a str, &'a Node)>,
@@ -114,7 +114,28 @@ struct Fit<'a> {
 }
 
 /// Judges the holder of the group's Lease.
+///
+/// A candidate is not taken for the holder, and its end proves nothing, while a pod that is none may be the holder as well:
+/// whoever may create a pod can make it a candidate, and give it another's host name.
 pub fn judge(known: &Known<'_>) -> Judgement {
+    let judgement = by_candidates(known);
+    let Some(outsider) = known.outsider.filter(|name| judgement.subject.as_ref().is_some_and(|s| s.name != *name))
+    else {
+        return judgement;
+    };
+    if judgement.verdict == Verdict::Managed {
+        return Judgement { subject: None, ..judgement };
+    }
+    let clear = if judgement.clear == Clearable::AtOnce { Clearable::WhenRanOut } else { judgement.clear };
+    let why = format!(
+        "the identity fits pod {outsider} too, which the group's selector does not match and which may be alive; of the \
+         candidate is known: {}",
+        judgement.evidence
+    );
+    Judgement::new(Verdict::Ambiguous, clear, why)
+}
+
+fn by_candidates(known: &Known<'_>) -> Judgement {
     let Some(lease) = known.lease else {
         return Judgement::new(Verdict::Free, Clearable::Never, "the Lease does not exist");
     };

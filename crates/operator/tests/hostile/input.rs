@@ -327,8 +327,24 @@ fn a_pod() -> BoxedStrategy<Value> {
         ])
     });
     (metadata, spec, a_status())
-        .prop_map(|(metadata, spec, status)| json!({"metadata": metadata, "spec": spec, "status": status}))
+        .prop_map(|(metadata, mut spec, status)| {
+            spec["serviceAccountName"] = an_account(status.to_string().len());
+            json!({"metadata": metadata, "spec": spec, "status": status})
+        })
         .boxed()
+}
+
+/// An account, by a number that is as good as drawn: mostly a sound one.
+fn an_account(drawn: usize) -> Value {
+    match drawn % 12 {
+        0 => Value::Null,
+        1 => json!(""),
+        2 => json!("other"),
+        3 => json!("a".repeat(253)),
+        4 => json!("🦀".repeat(2_000)),
+        5 => json!(format!("a{drawn}")),
+        _ => json!("web"),
+    }
 }
 
 fn a_status() -> BoxedStrategy<Value> {

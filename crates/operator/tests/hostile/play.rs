@@ -130,6 +130,7 @@ impl Play {
                     self.lost.insert(name, since);
                 }
             }
+            Kind::Service | Kind::Slice => {}
         }
         self.objects.insert(id, object.clone());
         self.feed(kind, &Event::Apply(object));
@@ -168,6 +169,7 @@ impl Play {
             Kind::Lease => self.moves.clear(),
             Kind::Node => drop(self.lost.remove(name)),
             Kind::Group => self.memory = Memory::default(),
+            Kind::Service | Kind::Slice => {}
         }
         self.feed(kind, &Event::Delete(object));
     }

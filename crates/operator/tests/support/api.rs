@@ -1,10 +1,12 @@
 //! A small API server: objects with versions, optimistic concurrency, and what each write tells the watches.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::runtime::watcher::Event;
 use leadergroup_api::ReleaseForm;
 use leadergroup_elector::lease::TIMING;
+use leadergroup_operator::audit::{Answers, BrokenOff, Right, Subject, questions};
 use leadergroup_operator::decide::{Action, Clear};
 use leadergroup_operator::engine::{Failure, Job, Outcome, Work};
 use leadergroup_operator::index::Change;
@@ -22,10 +24,12 @@ pub enum Kind {
     Lease,
     Pod,
     Node,
+    Service,
+    Slice,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Group, Self::Node, Self::Lease, Self::Pod];
+    pub const ALL: [Self; 6] = [Self::Group, Self::Node, Self::Lease, Self::Pod, Self::Service, Self::Slice];
 }
 
 /// One thing that a watch tells.
@@ -51,6 +55,8 @@ pub fn change(kind: Kind, event: &Event<Value>) -> Change {
         Kind::Lease => Change::Lease(map(event, decode)),
         Kind::Pod => Change::Pod(map(event, decode)),
         Kind::Node => Change::Node(map(event, decode)),
+        Kind::Service => Change::Service(map(event, decode)),
+        Kind::Slice => Change::Slice(map(event, decode)),
     }
 }
 
@@ -70,6 +76,14 @@ pub struct Api {
     log: Vec<(Kind, Told)>,
     pub cleared: Vec<Cleared>,
     pub status_writes: usize,
+    /// What accounts may not do; anything else they may.
+    pub denied: Vec<(String, Right)>,
+    /// The operator may not ask what accounts may do.
+    pub refuses_reviews: bool,
+    /// How many questions about accounts were answered.
+    pub reviews: usize,
+    /// Where all objects are, if not in the namespace that they say.
+    pub namespace: Option<&'static str>,
     /// Takes any version for the present one, as no real API server would.
     pub careless: bool,
 }
@@ -95,6 +109,9 @@ impl Api {
             self.uids += 1;
             let known = self.get(kind, &name).map(|o| o["metadata"]["uid"].clone());
             object["metadata"]["uid"] = known.unwrap_or_else(|| json!(format!("uid-{}", self.uids)));
+        }
+        if let Some(namespace) = self.namespace.filter(|_| kind != Kind::Node) {
+            object["metadata"]["namespace"] = json!(namespace);
         }
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -177,8 +194,21 @@ impl Api {
                 }]});
                 Outcome::Status { result: self.write_status(work, version, &status, true).map(|_| None) }
             }
+            Job::Audit(subject) => self.review(subject),
+            Job::Route(step) => self.route(work, step),
             Job::Tell(_) => return None,
         })
+    }
+
+    fn review(&mut self, subject: &Arc<Subject>) -> Outcome {
+        let mut answers = Answers::default();
+        let broke_off = self.refuses_reviews.then_some(BrokenOff::Refused);
+        while let Some(question) = questions::next(subject, &answers).filter(|_| !self.refuses_reviews) {
+            let asked = (subject.accounts[question.account].to_string(), question.right);
+            answers.note(question, !self.denied.contains(&asked));
+            self.reviews += 1;
+        }
+        Outcome::Audited { subject: subject.clone(), answers, broke_off }
     }
 
     fn ask_timing(&mut self, name: &str, uid: &str, version: &str, timing: AskedTiming) -> Result<LeaseWire, Failure> {

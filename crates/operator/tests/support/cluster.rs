@@ -6,6 +6,7 @@ use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 use leadergroup_operator::decide::{Action, Notice};
 use leadergroup_operator::engine::{Engine, Failure, Job, Outcome, Term, Work};
+use leadergroup_operator::routing::Step;
 use serde_json::{Value, json};
 
 use super::api::{Api, Kind, Told, change};
@@ -35,6 +36,7 @@ pub struct Cluster {
     /// The operator that stands by, and sees all that the other sees.
     pub standby: Engine,
     pub term: Term,
+    clears_in_system_namespaces: bool,
     /// Whether what the leading operator wants done is kept in `late` instead: it is stopped, or cut off.
     pub is_stopped: bool,
     /// What an operator wanted done before another took over.
@@ -42,6 +44,8 @@ pub struct Cluster {
     /// In milliseconds, on every sane clock.
     pub now: u64,
     pub fate: Fate,
+    /// What becomes of each write by which traffic goes; one by one, the rest is answered.
+    pub route_fates: VecDeque<Fate>,
     pub notices: Vec<Notice>,
     /// The names of all jobs done so far.
     pub jobs: Vec<String>,
@@ -56,24 +60,36 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster with nodes `n1` and `n2` and the group `web` with this spec, and an operator that has seen it.
     pub fn new(spec: &Value) -> Self {
+        Self::in_namespace(None, false, spec)
+    }
+
+    /// The same in a namespace, with an operator that clears in those that are Kubernetes' own or does not.
+    pub fn in_namespace(namespace: Option<&'static str>, clears_in_system_namespaces: bool, spec: &Value) -> Self {
         let mut api = Api::default();
+        api.namespace = namespace;
         api.put(Kind::Node, super::node("n1", true, false));
         api.put(Kind::Node, super::node("n2", true, false));
         api.put(Kind::Group, super::group(spec));
-        Self::around(api)
+        Self::led_by(api, clears_in_system_namespaces)
     }
 
     /// An operator that starts on what there is.
     pub fn around(api: Api) -> Self {
+        Self::led_by(api, false)
+    }
+
+    fn led_by(api: Api, clears_in_system_namespaces: bool) -> Self {
         let mut cluster = Self {
             api,
             engine: Engine::default(),
-            standby: Engine::default(),
+            standby: Engine::new(clears_in_system_namespaces),
+            clears_in_system_namespaces,
             term: 0,
             is_stopped: false,
             late: Vec::new(),
             now: 0,
             fate: Fate::Answered,
+            route_fates: VecDeque::new(),
             notices: Vec::new(),
             jobs: Vec::new(),
             held: HashSet::new(),
@@ -113,6 +129,7 @@ impl Cluster {
             let done = match &outcome {
                 Some(Outcome::Cleared { result, .. }) => result.is_ok(),
                 Some(Outcome::Status { result }) => result.is_ok(),
+                Some(Outcome::Routed { result, .. }) => matches!(result, Ok((true, _))),
                 _ => true,
             };
             if let Some(outcome) = outcome {
@@ -127,7 +144,7 @@ impl Cluster {
 
     /// Another operator takes over: it knows nothing but what the API server has.
     pub fn restart(&mut self) {
-        self.engine = Engine::default();
+        self.engine = Engine::new(self.clears_in_system_namespaces);
         self.lead();
         for kind in Kind::ALL {
             self.relist(kind);
@@ -200,6 +217,9 @@ impl Cluster {
 
     fn perform(&mut self, work: &Work) -> (String, Option<Outcome>) {
         let requested_at = ms(self.now);
+        if let Job::Route(step) = &work.job {
+            return (name(work), Some(self.perform_route(work, step)));
+        }
         let Job::Act(Action::Clear(clear)) = &work.job else {
             if let Job::Tell(notice) = &work.job {
                 self.notices.push(notice.clone());
@@ -232,6 +252,20 @@ impl Cluster {
             happens(&mut self.api);
         }
         ("Clear".to_owned(), outcome)
+    }
+
+    fn perform_route(&mut self, work: &Work, step: &Step) -> Outcome {
+        let fate = self.route_fates.pop_front().unwrap_or(Fate::Answered);
+        let failed = |failure| Outcome::Routed { step: step.clone(), result: Err(failure) };
+        match fate {
+            Fate::Answered => self.api.route(work, step),
+            Fate::LandsUnanswered => {
+                self.api.route(work, step);
+                failed(Failure::Unknown("no answer".to_owned()))
+            }
+            Fate::Lost | Fate::Broken => failed(Failure::Unknown("no answer".to_owned())),
+            Fate::Denied => failed(Failure::Denied("forbidden".to_owned())),
+        }
     }
 
     /// Lets so many milliseconds pass.
@@ -341,8 +375,10 @@ impl Cluster {
 fn name(work: &Work) -> String {
     match &work.job {
         Job::Act(action) => format!("{action:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+        Job::Route(step) => format!("Route {:?}", step.write).split(" {").next().unwrap_or_default().to_owned(),
         Job::WriteStatus { .. } => "WriteStatus".to_owned(),
         Job::WriteInvalid { .. } => "WriteInvalid".to_owned(),
+        Job::Audit(_) => "Audit".to_owned(),
         Job::Tell(notice) => format!("Tell {}", notice.reason),
     }
 }

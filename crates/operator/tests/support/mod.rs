@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod routes;
 pub mod sim;
 pub mod world;
 

@@ -217,7 +217,9 @@ impl Audit {
             let Ok(entry) = serde_json::from_str::<Value>(&line?) else { continue };
             let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
             let by = text("/user/extra/authentication.kubernetes.io~1pod-name/0");
-            let read = matches!(text("/verb").as_str(), "get" | "list" | "watch");
+            // To create a review of access is to ask: nothing is kept of it.
+            let asks = text("/objectRef/resource") == "subjectaccessreviews";
+            let read = asks || matches!(text("/verb").as_str(), "get" | "list" | "watch");
             if by != pod.name_any() || read || text("/stage") != "ResponseComplete" || text("/objectRef/name") == LEASE
             {
                 continue;

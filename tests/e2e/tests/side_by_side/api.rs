@@ -8,7 +8,7 @@ use leadergroup_e2e::{Candidates, Group, GroupView, Namespace, Session, lease_of
 use serde_json::{Value, json};
 
 /// A spec as a user writes it, and what becomes of it.
-const SPECS: [(&str, Answer); 37] = {
+const SPECS: [(&str, Answer); 53] = {
     use Answer::{Accepted, Refused};
     const ORDER: &str = "durationSeconds must be greater than renewDeadlineSeconds: a leader has to give up before";
     const TRIES: &str = "renewDeadlineSeconds must be greater than 1.2 x retryPeriodSeconds";
@@ -54,6 +54,40 @@ const SPECS: [(&str, Answer); 37] = {
         ("{staleHolder: {policy: Delete}}", Refused(ENUM)),
         ("{staleHolder: {release: empty}}", Refused(ENUM)),
         ("{staleHolder: {onRestart: Wait}}", Refused(ENUM)),
+        ("{routing: {service: {ports: [{port: 80}]}}}", Accepted),
+        (
+            "{routing: {service: {name: rw, ports: [{name: a, port: 80, targetPort: 8080, appProtocol: kubernetes.io/h2c}, {name: b, port: 80, protocol: UDP}]}}}",
+            Accepted,
+        ),
+        ("{routing: {service: {ports: [{port: 80}]}, requireReady: true, podLabels: true}}", Accepted),
+        ("{routing: {}}", Refused("Required value")),
+        ("{routing: {service: {ports: []}}}", Refused("should have at least 1 items")),
+        ("{routing: {service: {ports: [{port: 80}, {port: 81, name: b}]}}}", Refused("each needs a name")),
+        ("{routing: {service: {ports: [{name: a, port: 80}, {name: a, port: 81}]}}}", Refused("have the same name")),
+        (
+            "{routing: {service: {ports: [{name: a, port: 80}, {name: b, port: 80}]}}}",
+            Refused("have the same port and protocol"),
+        ),
+        ("{routing: {service: {ports: [{port: 0}]}}}", Refused(AT_LEAST_1)),
+        ("{routing: {service: {ports: [{port: 70000}]}}}", Refused("should be less than or equal to 65535")),
+        ("{routing: {service: {ports: [{port: 80, targetPort: http}]}}}", Refused("must be of type integer")),
+        ("{routing: {service: {ports: [{port: 80, protocol: HTTP}]}}}", Refused(ENUM)),
+        (
+            "{routing: {service: {ports: [{port: 80, name: Web}]}}}",
+            Refused("a port's name may use only lower-case letters"),
+        ),
+        (
+            "{routing: {service: {ports: [{port: 80, appProtocol: 'a b'}]}}}",
+            Refused("appProtocol must be a name such as http"),
+        ),
+        (
+            "{routing: {service: {name: 1st, ports: [{port: 80}]}}}",
+            Refused("routing.service.name must be a Service's name"),
+        ),
+        (
+            "{routing: {service: {name: a.b, ports: [{port: 80}]}}}",
+            Refused("routing.service.name must be a Service's name"),
+        ),
         ("{historyLimit: 0}", Refused(AT_LEAST_1)),
         ("{historyLimit: 101}", Refused("should be less than or equal to 100")),
     ]
@@ -110,6 +144,24 @@ async fn a_name_is_as_long_as_a_label_value_can_be() -> Result<()> {
     check("63 characters", groups.create(&dry_run, &object(&longest, "{}")?).await, Answer::Accepted)?;
     let refused = Answer::Refused("metadata.name must be at most 63 characters: it is used as the value of the label");
     check("64 characters", groups.create(&dry_run, &object(&format!("{longest}a"), "{}")?).await, refused)
+}
+
+#[tokio::test]
+async fn a_group_whose_name_makes_no_services_name_has_to_give_one() -> Result<()> {
+    let session = Session::start().await?;
+    let place = session.namespace("services").await?;
+    let groups = untyped(&place);
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let refused = Answer::Refused("can't name a Service: set spec.routing.service.name");
+    let (default, named) =
+        ("{routing: {service: {ports: [{port: 80}]}}}", "{routing: {service: {name: rw, ports: [{port: 80}]}}}");
+    let longest = "a".repeat(56);
+    for (name, fits) in [("billing", true), (&longest, true), (&format!("{longest}a"), false), ("v1.billing", false)] {
+        let expected = if fits { Answer::Accepted } else { refused };
+        check(name, groups.create(&dry_run, &object(name, default)?).await, expected)?;
+        check(name, groups.create(&dry_run, &object(name, named)?).await, Answer::Accepted)?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

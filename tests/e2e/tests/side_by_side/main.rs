@@ -8,6 +8,7 @@ mod elector_run;
 mod elector_samples;
 mod elector_serve;
 mod evidence;
+mod guard;
 mod identity;
 
 use std::time::Duration;

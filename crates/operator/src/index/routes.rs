@@ -1,0 +1,188 @@
+//! The Services and `EndpointSlices` that carry this operator's label, and whose they are.
+
+use std::collections::{BTreeSet, HashMap};
+
+use kube::Resource;
+use kube::runtime::watcher::Event;
+use leadergroup_api::ROLE_LABEL;
+
+use super::{Index, Key, Listing, is_older};
+use crate::routing::plan::Owned;
+use crate::routing::wire::{ServiceWire, SliceWire};
+use crate::routing::{Found, Observed, Plan, RouteKind, ServiceFacts, SliceFacts};
+
+/// Objects of one kind.
+#[derive(Debug)]
+struct Store<F> {
+    objects: HashMap<Key, Found<F>>,
+    listing: Listing,
+}
+
+impl<F> Default for Store<F> {
+    fn default() -> Self {
+        Self { objects: HashMap::new(), listing: Listing::default() }
+    }
+}
+
+/// An object that changed: its key, and the groups that it said it belonged to before, and says now.
+type Moved = (Key, [Option<(String, String)>; 2]);
+
+impl<F: PartialEq> Store<F> {
+    fn take_in<W>(&mut self, event: Event<W>) -> Vec<Moved>
+    where
+        W: Resource<DynamicType = ()> + Into<Found<F>>,
+    {
+        match event {
+            Event::Init => {
+                self.listing.begin();
+                Vec::new()
+            }
+            Event::InitApply(wire) => {
+                self.listing.saw(Key::of(wire.meta()));
+                self.put(wire).into_iter().collect()
+            }
+            Event::Apply(wire) => self.put(wire).into_iter().collect(),
+            Event::Delete(wire) => self.remove(&Key::of(wire.meta())).into_iter().collect(),
+            Event::InitDone => {
+                let known = self.objects.keys().cloned().collect();
+                self.listing.end(known).iter().filter_map(|key| self.remove(key)).collect()
+            }
+        }
+    }
+
+    fn put<W: Resource<DynamicType = ()> + Into<Found<F>>>(&mut self, wire: W) -> Option<Moved> {
+        let key = Key::of(wire.meta());
+        let found: Found<F> = wire.into();
+        let known = self.objects.get(&key);
+        if known.is_some_and(|known| known.uid == found.uid && is_older(Some(&found.version), &known.version)) {
+            return None;
+        }
+        let (after, before) = (found.owner.clone(), known.and_then(|known| known.owner.clone()));
+        self.objects.insert(key.clone(), found);
+        Some((key, [before, after]))
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Moved> {
+        let before = self.objects.remove(key)?.owner;
+        Some((key.clone(), [before, None]))
+    }
+}
+
+/// The objects that route.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    services: Store<ServiceFacts>,
+    slices: Store<SliceFacts>,
+    /// What each group owns, by the group's UID.
+    owned: HashMap<String, BTreeSet<(RouteKind, Key)>>,
+}
+
+impl Routes {
+    /// What there is for a group of that UID.
+    pub(super) fn observed(&self, group: &Key, uid: &str, plan: Option<&Plan>) -> Observed<'_> {
+        let mut stale = self.owned_by(uid);
+        let Some(plan) = plan else { return Observed { stale, ..Observed::default() } };
+        stale.retain(|owned| owned.name != plan.name);
+        let key = Key::new(&group.namespace, &plan.name);
+        let is_ours = |owner: &Option<(String, String)>| owner.as_ref().is_some_and(|(_, owner)| owner == uid);
+        Observed {
+            service: self.services.objects.get(&key).map(|found| (found, is_ours(&found.owner))),
+            slice: self.slices.objects.get(&key).map(|found| (found, is_ours(&found.owner))),
+            stale,
+        }
+    }
+
+    fn owned_by(&self, uid: &str) -> Vec<Owned> {
+        let owned = |(kind, key): &(RouteKind, Key)| {
+            let (uid, version, sends) = match kind {
+                RouteKind::Service => self.services.objects.get(key).map(|f| (&f.uid, &f.version, false)),
+                RouteKind::Slice => self.slices.objects.get(key).map(|f| (&f.uid, &f.version, !f.facts.is_empty)),
+            }?;
+            Some(Owned { kind: *kind, name: key.name.clone(), uid: uid.clone(), version: version.clone(), sends })
+        };
+        self.owned.get(uid).into_iter().flatten().filter_map(owned).collect()
+    }
+
+    fn note_owners(&mut self, kind: RouteKind, moved: &[Moved]) {
+        for (key, [before, after]) in moved {
+            if let Some((_, uid)) = before
+                && let Some(owned) = self.owned.get_mut(uid)
+            {
+                owned.remove(&(kind, key.clone()));
+                if owned.is_empty() {
+                    self.owned.remove(uid);
+                }
+            }
+            if let Some((_, uid)) = after {
+                self.owned.entry(uid.clone()).or_default().insert((kind, key.clone()));
+            }
+        }
+    }
+}
+
+impl Index {
+    /// Everything that a group of that UID owns.
+    pub fn owned_routes(&self, uid: &str) -> Vec<Owned> {
+        self.routes.owned_by(uid)
+    }
+
+    pub(super) fn apply_service(&mut self, event: Event<ServiceWire>) {
+        let moved = self.routes.services.take_in(event);
+        self.note_routes(RouteKind::Service, &moved);
+    }
+
+    pub(super) fn apply_slice(&mut self, event: Event<SliceWire>) {
+        let moved = self.routes.slices.take_in(event);
+        self.note_routes(RouteKind::Slice, &moved);
+    }
+
+    /// Takes in a Service as an answer brought it, ahead of the watch; none if it does not exist.
+    pub fn note_service(&mut self, key: &Key, service: Option<ServiceWire>) {
+        let services = &mut self.routes.services;
+        let moved = match service {
+            Some(wire) => services.put(wire),
+            None => services.remove(key),
+        };
+        self.note_routes(RouteKind::Service, moved.as_slice());
+    }
+
+    /// Takes in an `EndpointSlice` as an answer brought it, ahead of the watch; none if it does not exist.
+    pub fn note_slice(&mut self, key: &Key, slice: Option<SliceWire>) {
+        let slices = &mut self.routes.slices;
+        let moved = match slice {
+            Some(wire) => slices.put(wire),
+            None => slices.remove(key),
+        };
+        self.note_routes(RouteKind::Slice, moved.as_slice());
+    }
+
+    /// A pod was labelled with its role, which its watch has yet to tell.
+    pub fn note_role(&mut self, pod: &Key, uid: &str, role: &str) {
+        let known = self.pods.get_mut(&pod.namespace).and_then(|pods| pods.get_mut(&pod.name));
+        if let Some(pod) = known.filter(|pod| pod.object_uid() == uid) {
+            pod.labels.insert(ROLE_LABEL.to_owned(), role.to_owned());
+        }
+    }
+
+    /// Has the groups decided again that own the objects, or want their names.
+    fn note_routes(&mut self, kind: RouteKind, moved: &[Moved]) {
+        self.routes.note_owners(kind, moved);
+        for (key, owners) in moved {
+            let mut is_of_its_group = false;
+            for (name, uid) in owners.iter().flatten() {
+                let group = Key::new(&key.namespace, name);
+                self.touch(&group);
+                is_of_its_group |= self.groups.get(&group).is_some_and(|g| g.uid == *uid && g.routes_by(&key.name));
+            }
+            if !is_of_its_group {
+                // Another group may be waiting for the name.
+                let from = Key::new(&key.namespace, "");
+                let beside = self.groups.range(from..).take_while(|(k, _)| k.namespace == key.namespace);
+                let waiting: Vec<_> = beside.filter(|(_, g)| g.routes_by(&key.name)).map(|(k, _)| k.clone()).collect();
+                for group in &waiting {
+                    self.touch(group);
+                }
+            }
+        }
+    }
+}

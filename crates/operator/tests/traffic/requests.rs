@@ -1,0 +1,82 @@
+//! What is sent to the API server.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use leadergroup_operator::apply::Applier;
+use leadergroup_operator::engine::{Job, Work};
+use leadergroup_operator::index::Key;
+use leadergroup_operator::routing::next::On;
+use leadergroup_operator::routing::{RouteKind, Step, Write};
+use leadergroup_operator::time::Clock;
+use serde_json::{Value, json};
+
+/// What the step sends; everything is answered with that code.
+async fn sent(step: Step, answer: u16, leads: bool) -> Vec<(String, Value)> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = seen.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let record = record.clone();
+        async move {
+            let line = format!("{} {}", request.method(), request.uri());
+            let body = request.into_body().collect_bytes().await.unwrap_or_default();
+            record.lock().unwrap().push((line, serde_json::from_slice(&body).unwrap_or_default()));
+            let status = json!({"kind": "Status", "metadata": {}, "code": answer, "reason": "", "message": ""});
+            let body = Body::from(status.to_string().into_bytes());
+            Ok::<_, Infallible>(Response::builder().status(answer).body(body).unwrap())
+        }
+    });
+    let work = Work { term: 7, group: Key::new("shop", "web"), uid: "group-web".into(), job: Job::Route(step) };
+    Applier::new(Client::new(service, "shop"), Clock::start(), Arc::new(move |_| leads)).perform(&work).await;
+    std::mem::take(&mut seen.lock().unwrap())
+}
+
+fn step(write: Write, version: Option<&str>) -> Step {
+    Step { write, on: Some(On { uid: "uid-1".into(), version: version.map(ToOwned::to_owned) }) }
+}
+
+fn writes() -> Vec<Write> {
+    let name = "web-leader".to_owned();
+    vec![
+        Write::Slice { name: name.clone(), family: "IPv4".into(), endpoint: None, ports: Vec::new() },
+        Write::Empty { name: name.clone() },
+        Write::Service { name: name.clone(), ports: Vec::new() },
+        Write::Delete { kind: RouteKind::Slice, name: name.clone() },
+        Write::Delete { kind: RouteKind::Service, name },
+    ]
+}
+
+#[tokio::test]
+async fn every_change_names_the_object_and_the_version_it_was_decided_on() {
+    for write in writes() {
+        let told = format!("{write:?}");
+        let lines = sent(step(write, Some("41")), 500, true).await;
+        let [(line, body)] = lines.as_slice() else { panic!("{told}: {lines:?}") };
+        let named = if line.starts_with("DELETE") { &body["preconditions"] } else { &body["metadata"] };
+        assert_eq!((&named["uid"], &named["resourceVersion"]), (&json!("uid-1"), &json!("41")), "{told}: {line}");
+    }
+    let write = Write::Label { pod: "web-0".into(), role: "leader" };
+    let lines = sent(step(write, None), 500, true).await;
+    let [(line, body)] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(line.starts_with("PATCH /api/v1/namespaces/shop/pods/web-0?"), "{line}");
+    assert_eq!(body, &json!({"metadata": {"uid": "uid-1", "labels": {"leadergroup.dev/role": "leader"}}}));
+}
+
+#[tokio::test]
+async fn an_operator_that_leads_no_more_sends_nothing() {
+    for write in writes() {
+        assert!(sent(step(write, Some("41")), 500, false).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_refused_write_is_followed_by_a_read_past_every_cache() {
+    for write in writes() {
+        let lines = sent(step(write, Some("41")), 409, true).await;
+        let lines: Vec<_> = lines.iter().map(|(line, _)| line.as_str()).collect();
+        assert!(matches!(lines.as_slice(), [_, read] if read.starts_with("GET ") && !read.contains('?')), "{lines:?}");
+    }
+}
