@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 pub struct Candidates {
     pub(crate) name: String,
     pub(crate) lease: String,
-    pub(crate) may_create: bool,
-    may_update: bool,
+    verbs: Vec<&'static str>,
     labels: Vec<(String, String)>,
     replicas: u32,
     timing: (u32, u32, u32),
@@ -47,8 +46,7 @@ impl Candidates {
         Self {
             name: name.to_owned(),
             lease: name.to_owned(),
-            may_create: true,
-            may_update: true,
+            verbs: vec!["get", "update", "create"],
             labels: vec![(GROUP_LABEL.to_owned(), name.to_owned())],
             replicas: 1,
             timing: (6, 4, 1),
@@ -184,14 +182,14 @@ impl Candidates {
     /// The candidates have no right to create Leases.
     #[must_use]
     pub fn without_create(mut self) -> Self {
-        self.may_create = false;
+        self.verbs.retain(|verb| *verb != "create");
         self
     }
 
     /// The candidates have no right to update their Lease, so they can't lead.
     #[must_use]
     pub fn without_update(mut self) -> Self {
-        self.may_update = false;
+        self.verbs.retain(|verb| *verb != "update");
         self
     }
 
@@ -312,14 +310,15 @@ impl Workload {
 
     /// What the pods need to be allowed: a `ServiceAccount`, a Role and a `RoleBinding`.
     pub(crate) fn rights(&self) -> Vec<Value> {
-        let Candidates { name, lease, may_create, may_update, .. } = &self.candidates;
-        let verbs = if *may_update { json!(["get", "update"]) } else { json!(["get"]) };
+        let Candidates { name, lease, verbs, .. } = &self.candidates;
+        // A Role can't limit the right to create to a name.
+        let (create, on_the_named): (Vec<_>, Vec<_>) = verbs.iter().partition(|verb| **verb == "create");
         let named = json!([lease, format!("{lease}-side")]);
         let group = json!(["coordination.k8s.io"]);
         let mut rules =
-            vec![json!({"apiGroups": group, "resources": ["leases"], "resourceNames": named, "verbs": verbs})];
-        if *may_create {
-            rules.push(json!({"apiGroups": group, "resources": ["leases"], "verbs": ["create"]}));
+            vec![json!({"apiGroups": group, "resources": ["leases"], "resourceNames": named, "verbs": on_the_named})];
+        if !create.is_empty() {
+            rules.push(json!({"apiGroups": group, "resources": ["leases"], "verbs": create}));
         }
         let authorization = "rbac.authorization.k8s.io";
         vec![
