@@ -27,9 +27,9 @@ use crate::engine::{Engine, Job, Outcome, Work};
 use crate::index::{Change, HEARTBEATS};
 use crate::metrics::Metrics;
 use crate::routing::Write;
-use crate::routing::wire::{MANAGED_BY, ServiceWire, SliceWire};
 use crate::telemetry::Health;
 use crate::time::Clock;
+use crate::traffic::wire::{MANAGED_BY, ServiceWire, SliceWire};
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
 /// A watch is reopened after that many seconds, so that one that died silently is noticed.

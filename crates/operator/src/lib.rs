@@ -25,5 +25,6 @@ pub mod routing;
 pub mod telemetry;
 pub mod text;
 pub mod time;
+pub mod traffic;
 pub mod wire;
 pub mod work;

@@ -8,8 +8,8 @@ use crate::audit::{Answers, BrokenOff, Subject};
 use crate::decide::{Action, Clear, Notice};
 use crate::index::Key;
 use crate::routing::Step;
-use crate::routing::wire::{ServiceWire, SliceWire};
 use crate::time::Mono;
+use crate::traffic::wire::{ServiceWire, SliceWire};
 use crate::wire::{LeaseWire, PodWire};
 
 /// Tells the terms of this operator, as a leader among operators, from each other.

@@ -12,8 +12,9 @@ use crate::engine::{Failure, Stored, Work};
 use crate::index::Key;
 use crate::routing::body::body;
 use crate::routing::next::On;
-use crate::routing::wire::{ServiceWire, SliceWire};
-use crate::routing::{RouteKind, Step, Write};
+use crate::routing::{Step, Write};
+use crate::traffic::RouteKind;
+use crate::traffic::wire::{ServiceWire, SliceWire};
 use crate::wire::PodWire;
 
 impl Applier {

@@ -5,8 +5,9 @@ use super::{Engine, Failure, Job, Stored, Work};
 use crate::index::Key;
 use crate::retry::{FAILURES_SHOWN, Retry};
 use crate::routing::next::without_plan;
-use crate::routing::{Decided, RouteKind, Step, Write};
+use crate::routing::{Decided, Step, Write};
 use crate::time::Now;
+use crate::traffic::RouteKind;
 
 /// What was done is remembered up to so many writes.
 const MOST_DONE: usize = 64;

@@ -8,7 +8,7 @@ use leadergroup_api::{LeaderGroup, LeaderGroupStatus, StaleHolder};
 
 use crate::judge::Identity;
 use crate::model::Pod;
-use crate::routing;
+use crate::traffic;
 
 /// A namespaced name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,7 +82,7 @@ pub struct Plan {
     /// How many transitions the history keeps.
     pub history_limit: usize,
     /// Where the leader's traffic comes by, if anywhere.
-    pub routing: Option<routing::Plan>,
+    pub routing: Option<traffic::Plan>,
 }
 
 impl Plan {
@@ -110,7 +110,7 @@ impl Plan {
             watched: spec.candidates.containers.clone(),
             stale_holder: spec.stale_holder.clone(),
             history_limit: usize::try_from(spec.history_limit).unwrap_or(1).max(1),
-            routing: routing::Plan::of(group),
+            routing: traffic::Plan::of(group),
         })
     }
 }

@@ -29,9 +29,9 @@ use tenures::Tenures;
 pub use tenures::{Ended, Tenure};
 
 use crate::model::{Gone, Lease, Node, Phase, Pod};
-use crate::routing::Observed as ObservedRoutes;
-use crate::routing::wire::{ServiceWire, SliceWire};
 use crate::time::Now;
+use crate::traffic::Existing;
+use crate::traffic::wire::{ServiceWire, SliceWire};
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
 /// An event of one of the watches. It lives for one call; boxing the larger ones would cost more than it saves.
@@ -85,7 +85,7 @@ pub struct Snapshot<'a> {
     /// The nodes of all those pods.
     pub nodes: Vec<(&'a str, &'a Node)>,
     /// The objects by which its traffic goes.
-    pub routes: ObservedRoutes<'a>,
+    pub routes: Existing<'a>,
 }
 
 /// Objects seen in a list that is under way.

@@ -7,9 +7,8 @@ use kube::runtime::watcher::Event;
 use leadergroup_api::ROLE_LABEL;
 
 use super::{Index, Key, Listing, is_older};
-use crate::routing::plan::Owned;
-use crate::routing::wire::{ServiceWire, SliceWire};
-use crate::routing::{Found, Observed, Plan, RouteKind, ServiceFacts, SliceFacts};
+use crate::traffic::wire::{ServiceWire, SliceWire};
+use crate::traffic::{Existing, Found, Owned, Plan, RouteKind, ServiceFacts, SliceFacts};
 
 /// Objects of one kind.
 #[derive(Debug)]
@@ -79,13 +78,13 @@ pub(super) struct Routes {
 
 impl Routes {
     /// What there is for a group of that UID.
-    pub(super) fn observed(&self, group: &Key, uid: &str, plan: Option<&Plan>) -> Observed<'_> {
+    pub(super) fn observed(&self, group: &Key, uid: &str, plan: Option<&Plan>) -> Existing<'_> {
         let mut stale = self.owned_by(uid);
-        let Some(plan) = plan else { return Observed { stale, ..Observed::default() } };
+        let Some(plan) = plan else { return Existing { stale, ..Existing::default() } };
         stale.retain(|owned| owned.name != plan.name);
         let key = Key::new(&group.namespace, &plan.name);
         let is_ours = |owner: &Option<(String, String)>| owner.as_ref().is_some_and(|(_, owner)| owner == uid);
-        Observed {
+        Existing {
             service: self.services.objects.get(&key).map(|found| (found, is_ours(&found.owner))),
             slice: self.slices.objects.get(&key).map(|found| (found, is_ours(&found.owner))),
             stale,

@@ -5,9 +5,9 @@ use leadergroup_api::{LeaderGroup, MANAGER, ROLE_LABEL};
 use serde_json::{Value, json};
 
 use super::Write;
-use super::plan::{Endpoint, Port};
-use super::wire::{MANAGED_BY, SERVICE_NAME, SLICE_MANAGED_BY};
 use crate::index::Key;
+use crate::traffic::wire::{MANAGED_BY, SERVICE_NAME, SLICE_MANAGED_BY};
+use crate::traffic::{Endpoint, Port};
 
 /// The object that a write creates, or what it changes; none where the object is to be deleted.
 pub fn body(write: &Write, group: &Key, uid: &str) -> Option<Value> {

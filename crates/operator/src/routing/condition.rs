@@ -1,9 +1,9 @@
 //! What the user is told of the group's traffic.
 
-use super::plan::{Endpoint, Observed, Plan, RouteKind};
-use super::{Nobody, Trouble};
+use super::{Nobody, Trouble, endpoint};
 use crate::index::Snapshot;
 use crate::model::Pod;
+use crate::traffic::{Existing, Plan, RouteKind};
 
 /// Value, reason and message of the condition `Routed`.
 pub type Told = (bool, &'static str, String);
@@ -22,7 +22,7 @@ pub fn routed(snapshot: &Snapshot<'_>, plan: &Plan, trouble: &Trouble, target: &
     if let Some(error) = &trouble.error {
         return (false, "WriteFailed", error.clone());
     }
-    let endpoint = target.as_ref().ok().and_then(|pod| Endpoint::of(pod, snapshot));
+    let endpoint = target.as_ref().ok().and_then(|pod| endpoint(pod, snapshot));
     let slice = observed.slice.map(|(found, _)| &found.facts);
     let holds = slice.and_then(|facts| facts.content.as_ref()).and_then(|(holds, _)| holds.as_ref());
     let is_switched = match slice {
@@ -48,7 +48,7 @@ pub fn routed(snapshot: &Snapshot<'_>, plan: &Plan, trouble: &Trouble, target: &
 }
 
 /// The kind of object that has the wanted name and is not the group's.
-fn taken(observed: &Observed<'_>, trouble: &Trouble) -> Option<RouteKind> {
+fn taken(observed: &Existing<'_>, trouble: &Trouble) -> Option<RouteKind> {
     let service = observed.service.is_some_and(|(_, is_ours)| !is_ours).then_some(RouteKind::Service);
     let slice = || observed.slice.is_some_and(|(_, is_ours)| !is_ours).then_some(RouteKind::Slice);
     service.or_else(slice).or(trouble.taken)

@@ -1,24 +1,22 @@
 //! Traffic to the leader only: whose address the group's Service has, and what is to be written for that.
 //!
-//! [`target`] is the table: for every verdict, who gets traffic. [`plan`] is what a user asks for and what there should be,
-//! [`wire`] what is read of the objects that exist, [`next`](mod@next) the one write that brings them closer to it, and
-//! [`condition`] what the user is told. All of it is pure; the engine has two lanes beside that of the Lease, one for the
-//! Service and its `EndpointSlice` and one for labels, so neither waits for the other or for a clear.
+//! [`target`] is the table: for every verdict, who gets traffic. [`next`](mod@next) is the one write that brings the objects
+//! that exist closer to what there should be ([`traffic`](crate::traffic) is their model), and [`condition`] what the user is
+//! told. All of it is pure; the engine has two lanes beside that of the Lease, one for the Service and its `EndpointSlice`
+//! and one for labels, so neither waits for the other or for a clear.
 
 pub mod body;
 pub mod condition;
 pub mod next;
-pub mod plan;
-pub mod wire;
 
 use leadergroup_api::{LeaderGroupStatus, Verdict};
 
 pub use next::{Step, Write, label, next};
-pub use plan::{Found, Observed, Plan, RouteKind, ServiceFacts, SliceFacts};
 
 use crate::index::Snapshot;
 use crate::judge::Judgement;
 use crate::model::{Phase, Pod};
+use crate::traffic::{Endpoint, RouteKind};
 
 /// What stands in the way, as far as it has to be remembered from one decision to the next.
 #[derive(Clone, Debug, Default)]
@@ -131,11 +129,23 @@ pub fn decide(
         Err(Nobody::NoLeader(_)) => None,
     };
     let pod = target.as_ref().ok().copied();
-    let endpoint = pod.and_then(|pod| plan::Endpoint::of(pod, snapshot));
+    let endpoint = pod.and_then(|pod| endpoint(pod, snapshot));
     let labelled = snapshot.plan.routing.as_ref().filter(|r| r.pod_labels && snapshot.older.is_none());
     Decided {
         route: next(snapshot.plan.routing.as_ref(), observed, trouble, endpoint.as_ref()),
         label: labelled.and_then(|_| label(&snapshot.candidates, leader)),
         target: pod.map(|pod| pod.uid.clone()),
     }
+}
+
+/// The pod's address, if it has one.
+fn endpoint(pod: &Pod, snapshot: &Snapshot<'_>) -> Option<Endpoint> {
+    let zone = |node: &String| snapshot.nodes.iter().find(|(name, _)| name == node)?.1.zone.clone();
+    Some(Endpoint {
+        ip: pod.ip?,
+        pod: pod.name.clone(),
+        uid: pod.object_uid().to_owned(),
+        node: pod.node.clone(),
+        zone: pod.node.as_ref().and_then(zone),
+    })
 }

@@ -3,8 +3,8 @@
 use leadergroup_api::{ROLE_LABEL, ROLE_LEADER, ROLE_STANDBY};
 
 use super::Trouble;
-use super::plan::{Endpoint, Observed, Owned, Plan, Port, RouteKind};
 use crate::model::{Phase, Pod};
+use crate::traffic::{Endpoint, Existing, Owned, Plan, Port, RouteKind};
 
 /// Something to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,7 @@ impl Step {
 /// The next write for this plan: first what sends traffic wrongly, last what only lies about.
 pub fn next(
     plan: Option<&Plan>,
-    observed: &Observed<'_>,
+    observed: &Existing<'_>,
     trouble: &Trouble,
     endpoint: Option<&Endpoint>,
 ) -> Option<Step> {
@@ -91,7 +91,7 @@ pub fn next(
     of_plan.or_else(|| observed.stale.first().map(Step::delete))
 }
 
-fn wanted(plan: &Plan, observed: &Observed<'_>, trouble: &Trouble, endpoint: Option<&Endpoint>) -> Option<Step> {
+fn wanted(plan: &Plan, observed: &Existing<'_>, trouble: &Trouble, endpoint: Option<&Endpoint>) -> Option<Step> {
     let name = &plan.name;
     let slice = observed.slice.filter(|(_, ours)| *ours).map(|(found, _)| found);
     let service_is_anothers =

@@ -3,7 +3,8 @@
 use leadergroup_operator::engine::{Failure, Outcome, Stored, Work};
 use leadergroup_operator::index::Key;
 use leadergroup_operator::routing::body::body;
-use leadergroup_operator::routing::{RouteKind, Step, Write};
+use leadergroup_operator::routing::{Step, Write};
+use leadergroup_operator::traffic::RouteKind;
 use serde_json::{Value, json};
 
 use super::api::{Api, Kind};

@@ -260,6 +260,24 @@ impl Sim {
         }
     }
 
+    /// What is wrong about who gets the group's traffic, by the truth and by what the status says of the holder.
+    pub fn misrouted(&self) -> Option<String> {
+        let object = |kind, name| self.world.api.get(kind, name).cloned().unwrap_or_default();
+        let (group, slice) = (object(Kind::Group, "web"), object(Kind::Slice, "web-leader"));
+        let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+        let sent_to: Vec<_> = endpoints.filter_map(|e| e["targetRef"]["uid"].as_str()).collect();
+        let holders = self.world.holders();
+        let verdict = &group["status"]["holder"]["verdict"];
+        let is_right = match verdict.as_str() {
+            Some("Alive") => sent_to.len() == 1 && sent_to[0] == group["status"]["leader"]["podUID"],
+            Some("Unreachable" | "Unproven") => sent_to.len() <= 1,
+            _ => sent_to.is_empty(),
+        };
+        let told =
+            || format!("traffic goes to {sent_to:?}, the holder is {verdict} and by the Lease one of {holders:?}");
+        (!is_right || !sent_to.iter().all(|uid| holders.contains(uid))).then(told)
+    }
+
     /// The stored count never falls.
     fn observe_count(&mut self) {
         let stored = self.world.api.get(Kind::Group, "web").and_then(|g| g["status"]["transitions"].as_i64());

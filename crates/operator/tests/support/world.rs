@@ -333,7 +333,10 @@ impl World {
         let statuses: Vec<_> = (0..self.containers)
             .map(|c| (names[c], pod.processes.get(c).map_or(Value::Null, |p| status(p, pod.finished))))
             .collect();
-        let object = super::pod(&pod.name, &pod.uid, &node, phase, &statuses);
+        let mut object = super::pod(&pod.name, &pod.uid, &node, phase, &statuses);
+        if pod.node.is_some() {
+            object["status"]["podIP"] = json!(address(at));
+        }
         self.api.put(Kind::Pod, object);
     }
 
@@ -345,7 +348,8 @@ impl World {
         let statuses: Vec<_> =
             pod.processes.iter().zip(names).map(|(p, name)| (name, status(p, pod.finished))).collect();
         let phase = if pod.finished { "Failed" } else { "Running" };
-        let object = super::pod(&pod.name, &pod.uid, &format!("n{node}"), phase, &statuses);
+        let mut object = super::pod(&pod.name, &pod.uid, &format!("n{node}"), phase, &statuses);
+        object["status"]["podIP"] = json!(address(at));
         let machine = &mut self.machines[node];
         let due = (self.now + machine.report_delay).max(machine.reports.back().map_or(0, |r| r.0));
         machine.reports.push_back((due, pod.uid.clone(), object));
@@ -366,6 +370,13 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The UIDs of the pods that exist and go by the Lease's holder.
+    pub fn holders(&self) -> Vec<&str> {
+        let holder = self.api.get(Kind::Lease, "web").map(|l| l["spec"]["holderIdentity"].clone());
+        let holds = |at: &usize| self.candidates[*at].object && holder == Some(json!(self.identity(*at)));
+        (0..self.candidates.len()).filter(holds).map(|at| self.candidates[at].uid.as_str()).collect()
     }
 
     fn identity(&self, at: usize) -> String {
@@ -449,6 +460,11 @@ impl World {
             }
         }
     }
+}
+
+/// Each pod has its own.
+fn address(at: usize) -> String {
+    format!("10.0.{}.{}", at / 250, 1 + at % 250)
 }
 
 fn status(process: &Process, finished: bool) -> Value {

@@ -10,8 +10,9 @@ use leadergroup_operator::apply::Applier;
 use leadergroup_operator::engine::{Job, Work};
 use leadergroup_operator::index::Key;
 use leadergroup_operator::routing::next::On;
-use leadergroup_operator::routing::{RouteKind, Step, Write};
+use leadergroup_operator::routing::{Step, Write};
 use leadergroup_operator::time::Clock;
+use leadergroup_operator::traffic::RouteKind;
 use serde_json::{Value, json};
 
 /// What the step sends; everything is answered with that code.

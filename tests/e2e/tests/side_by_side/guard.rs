@@ -104,6 +104,38 @@ async fn who_may_not_touch_a_lease_can_not_have_the_operator_do_it() -> Result<(
 }
 
 #[tokio::test]
+async fn who_may_not_write_services_or_pods_can_not_have_the_operator_do_it() -> Result<()> {
+    let session = Session::start().await?;
+    let place = session.namespace("router").await?;
+    let lease = lease_rule(&["update"], &["billing"]);
+    let user = tenant(&place, &json!([lease])).await?;
+    let group = |routing: Value| {
+        let (place, user) = (&place, &user);
+        move || created_by(place, user, "billing", json!({"routing": routing}))
+    };
+    let ports = json!({"ports": [{"port": 80}]});
+    let plain = group(json!({"service": ports}));
+    let labelled = group(json!({"service": ports, "podLabels": true}));
+    until("the right to the Lease is taken up", group(json!(null)), Result::is_ok).await?;
+    let refusal = format!(
+        "user {user} may not create and update Services in namespace {}; ask for a Role there with verbs create and update on \
+         services",
+        place.name()
+    );
+    until("no Service by the operator's hand", &plain, refused(&refusal)).await?;
+
+    let services = |verbs: &[&str]| json!({"apiGroups": [""], "resources": ["services"], "verbs": verbs});
+    tenant(&place, &json!([lease, services(&["create"])])).await?;
+    until("to create is not enough", &plain, refused("may not create and update Services")).await?;
+    tenant(&place, &json!([lease, services(&["create", "update"])])).await?;
+    until("who may write Services", &plain, Result::is_ok).await?;
+    until("labels are another right", &labelled, refused("may not patch pods")).await?;
+    let pods = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]});
+    tenant(&place, &json!([lease, services(&["create", "update"]), pods])).await?;
+    until("who may patch pods", &labelled, Result::is_ok).await
+}
+
+#[tokio::test]
 async fn what_is_nothing_to_the_lease_needs_no_right_to_it() -> Result<()> {
     let session = Session::start().await?;
     let place = session.namespace("metadata").await?;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use super::plan::{Endpoint, Found, Port, ServiceFacts, SliceFacts};
+use super::{Endpoint, Found, Port, ServiceFacts, SliceFacts};
 use crate::wire::{list, owned_metadata};
 
 /// The label by which this operator's objects are watched, and its value, [`MANAGER`].

@@ -1,11 +1,10 @@
-//! What there should be, and what there is.
+//! The objects by which a group's traffic goes: what its spec asks for, and what there is on the API server.
+
+pub mod wire;
 
 use std::net::IpAddr;
 
 use leadergroup_api::{LeaderGroup, RoutedPort};
-
-use crate::index::Snapshot;
-use crate::model::Pod;
 
 /// `spec.routing`, defaults applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,18 +80,6 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The pod's, if it has an address.
-    pub fn of(pod: &Pod, snapshot: &Snapshot<'_>) -> Option<Self> {
-        let zone = |node: &String| snapshot.nodes.iter().find(|(name, _)| name == node)?.1.zone.clone();
-        Some(Self {
-            ip: pod.ip?,
-            pod: pod.name.clone(),
-            uid: pod.object_uid().to_owned(),
-            node: pod.node.clone(),
-            zone: pod.node.as_ref().and_then(zone),
-        })
-    }
-
     /// The kind of address, as an `EndpointSlice` names it.
     pub fn family(&self) -> &'static str {
         if self.ip.is_ipv4() { "IPv4" } else { "IPv6" }
@@ -165,9 +152,9 @@ pub struct Owned {
     pub sends: bool,
 }
 
-/// What there is on the API server for one group.
+/// What there is for one group.
 #[derive(Clone, Debug, Default)]
-pub struct Observed<'a> {
+pub struct Existing<'a> {
     /// The Service of the wanted name, and whether it is the group's.
     pub service: Option<(&'a Found<ServiceFacts>, bool)>,
     /// The `EndpointSlice` of that name, and whether it is the group's.
@@ -176,7 +163,7 @@ pub struct Observed<'a> {
     pub stale: Vec<Owned>,
 }
 
-impl Observed<'_> {
+impl Existing<'_> {
     /// Whether there is nothing.
     pub fn is_nothing(&self) -> bool {
         self.service.is_none() && self.slice.is_none() && self.stale.is_empty()
