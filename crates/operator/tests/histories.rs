@@ -124,7 +124,7 @@ fn cases() -> u32 {
 fn is_caught(lie: Lie) -> bool {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    (0..200).any(|_| {
+    (0..1_000).any(|_| {
         let history = a_history().new_tree(&mut runner).unwrap().current();
         !play(&history, lie).violations.is_empty() && play(&history, Lie::None).violations.is_empty()
     })
