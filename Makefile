@@ -39,7 +39,7 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 	$(target)/debug/demo
 
 .PHONY: test
-test: test-format test-lint test-deny test-generated test-unit test-harness test-elector test-faults test-e2e test-interop ## Everything below, in order
+test: test-format test-lint test-deny test-generated test-install test-unit test-harness test-elector test-faults test-e2e test-interop ## Everything below, in order
 	@echo "make test: every layer passed"
 
 .PHONY: test-format
@@ -70,6 +70,15 @@ test-deny: ## The dependencies: advisories, licences, where they come from
 test-generated: ## crds/ is what the code says
 	$(test) --test generated
 
+# kubectl and Helm are built for it, no cluster is.
+.PHONY: test-install
+test-install: ## What the operator is installed from: the chart, the kustomizations, the workflows
+	$(test) --test manifests
+	$(test) -q --no-run --test lifecycle
+	actionlint=$$($(cluster) program actionlint)
+	# Without the shell's own linter, which Debian has in several versions.
+	$$actionlint -shellcheck= -pyflakes=
+
 .PHONY: test-unit
 test-unit: ## Evidence tables, injected orders of events, random histories, the election protocol's models
 	$(test) --lib --bins $(call these,$(call tests_of,crates/election)) $(call these,$(call tests_of,crates/operator))
@@ -97,12 +106,12 @@ test-interop: ## One takeover of each client: other people's election libraries,
 	$(test) $(call these,$(call tests_of,tests/interop))
 
 # These end the operator, or take its node away, so one test at a time; the last looks at what all the others did.
-serial := restart failover audit node_lost zz_least_rbac
+serial := restart failover audit node_lost install zz_least_rbac
 .PHONY: test-e2e
 test-e2e: ## The API server's validation, and every row of the evidence table on a real kubelet
 	@$(with_cluster)
 	# They wait more than they work, so more at a time than there are cores.
-	$(test) --no-fail-fast $(call these,$(filter-out $(serial),$(call tests_of,tests/e2e))) -- --test-threads=8
+	$(test) --no-fail-fast $(call these,$(filter-out manifests $(serial),$(call tests_of,tests/e2e))) -- --test-threads=8
 	for serial in $(serial); do
 		$(test) --test "$$serial" -- --test-threads=1
 	done
@@ -139,6 +148,19 @@ binary: ## Build the operator and the elector as static binaries, for the Docker
 	$(CARGO) build --profile small -p leadergroup-elector --bin elector --target "$$host"
 	echo "the operator: target/$$host/release"
 	echo "the elector: target/$$host/small"
+
+# IMAGE names the operator's image, with its tag or digest.
+IMAGE ?= $(shell sed -n 's/^  newName: //p' config/operator/kustomization.yaml):$(shell sed -n 's/^  newTag: //p' config/operator/kustomization.yaml)
+manifests := $(target)/manifests
+.PHONY: manifests
+manifests: ## Write what installs the operator, in one file, and the chart's archive (IMAGE=YOUR/operator:TAG)
+	$(test) -q --no-run --test lifecycle
+	mkdir -p $(manifests)
+	kubectl=$$($(cluster) program kubectl)
+	helm=$$($(cluster) program helm)
+	$$kubectl kustomize config/default | sed 's|^\( *image: \).*leadergroup-operator:.*|\1$(IMAGE)|' >$(manifests)/leadergroup.yaml
+	$$helm package --destination $(manifests) config/chart/leadergroup
+	ls $(manifests)
 
 .PHONY: generate
 generate: ## Write crds/ from the code

@@ -1,17 +1,19 @@
-//! The loop that joins the engine to the API server: six watches in, requests out; and those that tell when rights
-//! change, without which it works as well.
+//! The loop that joins the engine to the API server: watches of six kinds of objects in, requests out; and those that tell
+//! when rights change, without which it works as well.
 //!
 //! An operator campaigns once its watches have listed what there is, so that one that can't see never leads. Standing by
 //! it keeps the watches, for a takeover takes no longer than a decision.
 
 mod rights;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
 use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll};
 use futures::{FutureExt, Stream, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -48,6 +50,15 @@ const AUDITS: usize = 1;
 /// The loop shows that it turns at least this often.
 const TICK: Duration = Duration::from_secs(5);
 
+/// What is watched, and where holders are cleared.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// The namespaces that are watched; all of them if there are none here.
+    pub namespaces: Vec<Arc<str>>,
+    /// Whether holders are cleared in the namespaces that are Kubernetes' own.
+    pub clears_in_system_namespaces: bool,
+}
+
 /// Runs until cancelled; then waits for the requests under way, and gives leadership up.
 ///
 /// # Errors
@@ -58,12 +69,13 @@ pub async fn run(
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     candidacy: Candidacy,
-    clears_in_system_namespaces: bool,
+    reach: Reach,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let mut engine = Engine::new(clears_in_system_namespaces);
-    let mut changes = watches(&client);
-    let mut rights = rights::changes(&client);
+    let mut engine = Engine::new(reach.clears_in_system_namespaces).within(reach.namespaces.clone());
+    let mut changes = watches(&client, &reach.namespaces);
+    // An operator for some namespaces learns by its periodic audits that rights have changed, if it may audit.
+    let mut rights = if reach.namespaces.is_empty() { rights::changes(&client) } else { SelectAll::new() };
     let mut under_way = FuturesUnordered::new();
     let [actions, switches, reports, audits] =
         [ACTIONS, ROUTES, REPORTS, AUDITS].map(|most| Arc::new(Semaphore::new(most)));
@@ -161,24 +173,44 @@ async fn perform(
     Some((work, outcome))
 }
 
-/// The six watches as one stream. Pods and Leases wait for groups and nodes to be listed: a pod is filed under the
-/// groups that exist, and whose word its phase is depends on its node.
-fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
-    let (groups_listed, on_groups) = watch::channel(false);
+/// All watches as one stream: of the whole cluster, or of each of these namespaces.
+fn watches(client: &Client, namespaces: &[Arc<str>]) -> SelectAll<BoxStream<'static, Change>> {
     let (nodes_listed, on_nodes) = watch::channel(false);
-    let config = || watcher::Config::default().timeout(WATCH_SECONDS);
-    let groups = announce(one::<GroupWire>(Api::all(client.clone()), config()), groups_listed);
-    let nodes = announce(one::<NodeWire>(Api::all(client.clone()), config()), nodes_listed);
+    let nodes = nodes(client, !namespaces.is_empty()).inspect(move |change| {
+        if matches!(change, Change::Node(Event::InitDone) | Change::NodesHidden) {
+            nodes_listed.send_replace(true);
+        }
+    });
+    let mut all = stream::select_all([nodes.boxed()]);
+    if namespaces.is_empty() {
+        all.extend(within(client, None, &on_nodes));
+    }
+    for namespace in namespaces {
+        let namespace = namespace.clone();
+        let theirs = within(client, Some(&namespace), &on_nodes);
+        all.push(theirs.map(move |change| Change::Within(namespace.clone(), Box::new(change))).boxed());
+    }
+    all
+}
+
+/// The watches of what is in a namespace, or in all of them. Pods and Leases wait for groups and nodes to be listed: a pod
+/// is filed under the groups that exist, and whose word its phase is depends on its node.
+fn within(
+    client: &Client,
+    namespace: Option<&str>,
+    on_nodes: &watch::Receiver<bool>,
+) -> SelectAll<BoxStream<'static, Change>> {
+    let (groups_listed, on_groups) = watch::channel(false);
+    let groups = announce(one::<GroupWire>(api(client, namespace), config()), groups_listed);
     // Each node renews a Lease of its own there.
     let elections = config().fields(&format!("metadata.namespace!={HEARTBEATS}"));
-    let leases = after(one::<LeaseWire>(Api::all(client.clone()), elections), on_groups.clone(), on_nodes.clone());
-    let pods = after(one::<PodWire>(Api::all(client.clone()), config()), on_groups, on_nodes);
+    let leases = after(one::<LeaseWire>(api(client, namespace), elections), on_groups.clone(), on_nodes.clone());
+    let pods = after(one::<PodWire>(api(client, namespace), config()), on_groups, on_nodes.clone());
     let own = || config().labels(&format!("{MANAGED_BY}={MANAGER}"));
-    let services = one::<ServiceWire>(Api::all(client.clone()), own());
-    let slices = one::<SliceWire>(Api::all(client.clone()), own());
+    let services = one::<ServiceWire>(api(client, namespace), own());
+    let slices = one::<SliceWire>(api(client, namespace), own());
     stream::select_all([
         groups.map(Change::Group).boxed(),
-        nodes.map(Change::Node).boxed(),
         leases.map(Change::Lease).boxed(),
         pods.map(Change::Pod).boxed(),
         services.map(Change::Service).boxed(),
@@ -186,16 +218,67 @@ fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
     ])
 }
 
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+/// The watch of nodes. An operator that `may_go_without` says once that it may not read them, and goes on asking: the
+/// right can be granted while it runs.
+fn nodes(client: &Client, may_go_without: bool) -> impl Stream<Item = Change> + Send + use<> {
+    let mut hidden = false;
+    watcher(Api::<NodeWire>::all(client.clone()), config()).default_backoff().filter_map(move |event| {
+        ready(match event {
+            Ok(event) => {
+                hidden = false;
+                Some(Change::Node(event))
+            }
+            Err(error) if may_go_without && is_forbidden(&error) => {
+                let is_news = !std::mem::replace(&mut hidden, true);
+                if is_news {
+                    tracing::warn!(
+                        "this operator may not read nodes, so a node that is lost does not show, and a pod's terminal phase \
+                         proves nothing: fewer holders are cleared before their Lease has run out; \
+                         config/components/cluster-reads grants it"
+                    );
+                }
+                is_news.then_some(Change::NodesHidden)
+            }
+            Err(error) => {
+                tell_interrupted::<NodeWire>(&error);
+                None
+            }
+        })
+    })
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    use kube::Error::Api;
+    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
+    matches!(error, InitialListFailed(Api(status)) | WatchStartFailed(Api(status)) | WatchError(status) if status.is_forbidden())
+}
+
 /// One watch that never ends: errors are logged, and the watch is opened again after a while.
 fn one<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    watcher(api, config).default_backoff().filter_map(|event| async move {
-        event
-            .inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted, opening it again"))
-            .ok()
-    })
+    watcher(api, config)
+        .default_backoff()
+        .filter_map(|event| async move { event.inspect_err(tell_interrupted::<K>).ok() })
+}
+
+fn tell_interrupted<K: Resource<DynamicType = ()>>(error: &watcher::Error) {
+    tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted, opening it again");
 }
 
 fn announce<K: Send + 'static>(

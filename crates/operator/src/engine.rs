@@ -10,12 +10,13 @@
 //! the index only; no decision is made for it unless the last one said that renewals matter.
 
 mod lanes;
+mod lists;
 
 mod audits;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 
 use crate::audit::Schedule;
@@ -30,6 +31,7 @@ use crate::time::{Mono, Now};
 use crate::wire::LeaseWire;
 pub use crate::work::{Failure, Job, Outcome, Stored, Term, Work};
 use lanes::Lanes;
+use lists::Lists;
 
 /// What is kept for one group.
 #[derive(Debug, Default)]
@@ -80,7 +82,7 @@ pub struct Engine {
     waiting: BTreeSet<Key>,
     audits: Schedule,
     figures: Vec<(Key, GroupFigures)>,
-    synced: [bool; 6],
+    lists: Lists,
     work: Vec<Work>,
 }
 
@@ -88,6 +90,12 @@ impl Engine {
     /// An engine that clears in the namespaces that are Kubernetes' own, or leaves them alone.
     pub fn new(clears_in_system_namespaces: bool) -> Self {
         Self { index: Index::new(clears_in_system_namespaces), ..Self::default() }
+    }
+
+    /// The same that watches these namespaces; all of them if there are none.
+    #[must_use]
+    pub fn within(self, namespaces: Vec<Arc<str>>) -> Self {
+        Self { lists: Lists::of(namespaces), ..self }
     }
 
     /// This operator leads: every group is decided anew, from what status, Lease and pods show.
@@ -111,22 +119,14 @@ impl Engine {
 
     /// Takes in one watch event.
     pub fn change(&mut self, change: Change, now: Now) {
-        let (watch, synced) = match &change {
-            Change::Group(e) => (0, matches!(e, Event::InitDone)),
-            Change::Lease(e) => (1, matches!(e, Event::InitDone)),
-            Change::Pod(e) => (2, matches!(e, Event::InitDone)),
-            Change::Node(e) => (3, matches!(e, Event::InitDone)),
-            Change::Service(e) => (4, matches!(e, Event::InitDone)),
-            Change::Slice(e) => (5, matches!(e, Event::InitDone)),
-        };
-        self.synced[watch] |= synced;
+        self.lists.note(&change);
         self.index.apply(change, now);
         self.settle(now);
     }
 
     /// Whether every watch has listed what there is. No decision is made before.
     pub fn is_synced(&self) -> bool {
-        self.synced.iter().all(|s| *s)
+        self.lists.are_complete()
     }
 
     /// How many groups exist.

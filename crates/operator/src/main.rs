@@ -1,5 +1,6 @@
 //! The operator's command.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,11 @@ struct Args {
     /// How log lines look. Levels come from `RUST_LOG`.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+
+    /// The namespaces to watch, separated by commas; all of them by default. With some, the operator needs no rights
+    /// outside of them.
+    #[arg(long = "namespace", env = "WATCH_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',')]
+    namespaces: Vec<String>,
 
     /// Clear dead holders also in the namespaces that are Kubernetes' own (kube-system and all others that begin with
     /// `kube-`). Groups there are only observed otherwise: nothing is written to a Lease.
@@ -130,8 +136,20 @@ async fn main() -> anyhow::Result<()> {
         }
     });
     let server = tokio::spawn(serve(listener, clock, health.clone(), metrics.clone(), stop.clone()));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    controller::run(client, clock, health, metrics, candidacy, args.clear_in_system_namespaces, stop).await?;
+    let namespaces: BTreeSet<Arc<str>> = args
+        .namespaces
+        .iter()
+        .map(|namespace| namespace.trim())
+        .filter(|name| !name.is_empty())
+        .map(Arc::from)
+        .collect();
+    let reach = controller::Reach {
+        namespaces: namespaces.into_iter().collect(),
+        clears_in_system_namespaces: args.clear_in_system_namespaces,
+    };
+    let of = if reach.namespaces.is_empty() { "all namespaces".to_owned() } else { reach.namespaces.join(", ") };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = of, "starting");
+    controller::run(client, clock, health, metrics, candidacy, reach, stop).await?;
     server.await.context("the health endpoints broke")??;
     Ok(())
 }

@@ -62,6 +62,14 @@ const TOXIPROXY: Module = Module {
     programs: &[("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server")],
 };
 
+/// Programs that no cluster needs, but tests of how the operator is installed and released.
+const HELM: Module =
+    Module { folder: "tests/cluster/binaries/helm", programs: &[("helm", "helm.sh/helm/v4/cmd/helm")] };
+const ACTIONLINT: Module = Module {
+    folder: "tests/cluster/binaries/actionlint",
+    programs: &[("actionlint", "github.com/rhysd/actionlint/cmd/actionlint")],
+};
+
 /// Where each program is.
 #[derive(Debug, Clone)]
 pub(crate) struct Binaries {
@@ -73,10 +81,14 @@ impl Binaries {
     /// Finds the programs, and builds those that are missing; without a real node some are not needed.
     pub(crate) fn obtain(real_node: bool) -> Result<Self> {
         let programs = MODULES.iter().flat_map(|module| module.programs);
-        let needed: Vec<&str> = programs
+        let needed = programs
             .map(|(program, _)| *program)
             .filter(|program| real_node || !NODE_PROGRAMS.contains(program))
             .collect();
+        Self::obtain_these(needed)
+    }
+
+    fn obtain_these(needed: Vec<&str>) -> Result<Self> {
         let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let elsewhere = assets.as_deref().map_or_else(BTreeMap::new, given);
         let missing: Vec<&str> = needed.into_iter().filter(|program| !elsewhere.contains_key(*program)).collect();
@@ -98,6 +110,19 @@ impl Binaries {
     pub(crate) fn path(&self, program: &str) -> PathBuf {
         self.elsewhere.get(program).cloned().unwrap_or_else(|| self.folder.join(program))
     }
+}
+
+/// Builds one program unless it is in the cache, and returns its path: one of the cluster's, or a tool of the tests.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    if let Some(tool) = [HELM, ACTIONLINT].into_iter().find(|tool| tool.programs[0].0 == name) {
+        return alone(tool);
+    }
+    let known = MODULES.iter().flat_map(|module| module.programs).any(|(program, _)| *program == name);
+    ensure!(
+        known,
+        "there is no program {name}: it can be helm, actionlint, kubectl or another of the cluster's programs"
+    );
+    Ok(Binaries::obtain_these(vec![name])?.path(name))
 }
 
 /// Builds the candidate written with client-go, and returns its path.

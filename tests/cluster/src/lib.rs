@@ -66,6 +66,11 @@ pub fn binaries() -> anyhow::Result<PathBuf> {
     Ok(binaries::Binaries::obtain(true)?.folder().to_path_buf())
 }
 
+/// Builds one program unless it is in the cache, and returns its path: one of the cluster's, `helm` or `actionlint`.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    binaries::program(name)
+}
+
 /// Installs Debian packages, or says which ones to install where that is not possible.
 pub fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
     host::install(packages)

@@ -35,6 +35,11 @@ enum Command {
     Status,
     /// Build the programs the cluster needs, unless they are built, and print the folder they are in
     Binaries,
+    /// Build one program unless it is built, and print where it is
+    Program {
+        /// helm, actionlint, kubectl or another of the cluster's programs
+        name: String,
+    },
     /// Make an image of a static program and put it on the real node (for imagePullPolicy: Never)
     Load {
         /// The image's name with domain and tag, as in leadergroup.test/operator:dev
@@ -94,6 +99,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Down => Cluster::down_at(&layout()?)?,
         Command::Status => print!("{}", running()?.status()?),
         Command::Binaries => println!("{}", leadergroup_cluster::binaries()?.display()),
+        Command::Program { name } => println!("{}", leadergroup_cluster::program(&name)?.display()),
         Command::Load { name, program, entrypoint } => running()?.load_image_with(&name, &program, &entrypoint)?,
         Command::Candidate => {
             running()?.load_candidate()?;

@@ -22,7 +22,7 @@ pub const OPERATOR_NAMESPACE: &str = "leadergroup-system";
 /// How many of it run: one leads.
 pub const OPERATOR_REPLICAS: i32 = 2;
 /// The image that `config/default` names.
-const OPERATOR_IMAGE: &str = "leadergroup.test/leadergroup-operator:dev";
+pub const OPERATOR_IMAGE: &str = "leadergroup.test/leadergroup-operator:dev";
 /// The image of the elector command in the test cluster, with the test workload in it at `/workload`.
 pub(crate) const ELECTOR_IMAGE: &str = "leadergroup.test/elector:dev";
 /// Says which build a Deployment's pods run: a new one replaces them.
@@ -46,23 +46,39 @@ impl Installed {
         installed.as_ref().map_err(|error| anyhow!("there is no cluster with the operator: {error}"))
     }
 
-    fn install() -> Result<Self> {
+    /// A cluster with what others have installed in it, which may be nothing, and with the images where it has a node.
+    pub(crate) fn bare() -> Result<&'static Self> {
+        static BARE: OnceLock<Result<Installed, String>> = OnceLock::new();
+        let bare = || {
+            let installed = Self::in_cluster()?;
+            if !installed.cluster.is_existing() && installed.cluster.has_real_node() {
+                installed.load_images()?;
+            }
+            Ok(installed)
+        };
+        let bare = BARE.get_or_init(|| bare().map_err(|error: anyhow::Error| format!("{error:#}")));
+        bare.as_ref().map_err(|error| anyhow!("there is no cluster: {error}"))
+    }
+
+    fn in_cluster() -> Result<Self> {
         let cluster = Cluster::from_env()?;
-        let mut installed = Self {
+        Ok(Self {
             kubectl: cluster.kubectl()?,
             kubeconfig: cluster.kubeconfig(),
             candidate_image: leadergroup_cluster::CANDIDATE_IMAGE.to_owned(),
             local_program: None,
             cluster,
-        };
+        })
+    }
+
+    fn install() -> Result<Self> {
+        let mut installed = Self::in_cluster()?;
         if installed.cluster.is_existing() {
             let image = image_from("LEADERGROUP_IMAGE", "the operator's image")?;
             installed.candidate_image = image_from("CANDIDATE_IMAGE", "the image of tests/candidates/client-go")?;
             installed.deploy(&image, "as given")?;
         } else if installed.cluster.has_real_node() {
-            let program = static_program("LEADERGROUP_PROGRAM", OPERATOR)?;
-            installed.cluster.load_image(OPERATOR_IMAGE, &program)?;
-            installed.cluster.load_candidate()?;
+            let program = installed.load_images()?;
             installed.deploy(OPERATOR_IMAGE, &digest(&program)?)?;
         } else {
             installed.apply("crds")?;
@@ -70,6 +86,14 @@ impl Installed {
             installed.local_program = Some(build(OPERATOR, false)?);
         }
         Ok(installed)
+    }
+
+    /// Builds the images of the operator and of the candidate, and puts them on the node; returns the operator's program.
+    fn load_images(&self) -> Result<PathBuf> {
+        let program = static_program("LEADERGROUP_PROGRAM", OPERATOR)?;
+        self.cluster.load_image(OPERATOR_IMAGE, &program)?;
+        self.cluster.load_candidate()?;
+        Ok(program)
     }
 
     /// The elector's image, built and loaded at the first call.

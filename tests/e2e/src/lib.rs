@@ -25,14 +25,16 @@ mod install;
 mod lease;
 mod namespace;
 mod operator;
+pub mod packages;
 mod pod;
 mod session;
 mod timeline;
 
 pub use candidates::{Candidates, Workload};
+pub use command::{run, run_with_input};
 pub use elector::ElectorPods;
 pub use group::{Group, GroupView};
-pub use install::{OPERATOR_NAMESPACE, OPERATOR_REPLICAS, build_static};
+pub use install::{OPERATOR_IMAGE, OPERATOR_NAMESPACE, OPERATOR_REPLICAS, build_static};
 pub use leadergroup_cluster as cluster;
 pub use lease::{LeaseView, lease_of};
 pub use namespace::{Namespace, PATIENCE};

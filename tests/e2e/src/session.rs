@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -36,6 +36,13 @@ impl Session {
             LocalOperator::until_it_watches().await?;
         }
         Ok(Self { installed, client, _local: local })
+    }
+
+    /// A session in which the test installs the operator itself, or does without; what an earlier test program has installed
+    /// is there still.
+    pub async fn without_operator() -> Result<Self> {
+        let installed = tokio::task::spawn_blocking(Installed::bare).await.context("the cluster panicked")??;
+        Ok(Self { installed, client: installed.client().await?, _local: None })
     }
 
     /// A session where pods are processes; elsewhere none, after telling which promise is not put to the test.
@@ -100,6 +107,11 @@ impl Session {
     /// [`Session::kubectl`] where nothing can be awaited: to put right, in a drop, what a failed test leaves behind.
     pub fn kubectl_now(&self, args: &[&str]) -> Result<String> {
         run(self.installed.kubectl().args(args))
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.installed.kubeconfig
     }
 
     /// Where the operator writes its log, if it is a child of this program.

@@ -98,6 +98,11 @@ impl Schedule {
         self.groups.get(key)?.finding.clone()
     }
 
+    /// Whether the operator itself may not ask, as the last answer was.
+    pub fn is_refused(&self) -> bool {
+        self.refused_until.is_some()
+    }
+
     /// How many groups are audited.
     pub fn len(&self) -> usize {
         self.groups.len()

@@ -41,7 +41,8 @@ pub fn condition(
     let told = match (subject, finding) {
         (Err(why), _) => unknown(why),
         (Ok(_), Some(Finding::Refused)) => unknown(
-            "the operator may not create subjectaccessreviews.authorization.k8s.io: apply config/rbac/role.yaml",
+            "the operator may not create subjectaccessreviews.authorization.k8s.io: apply config/rbac/role.yaml, or \
+             config/components/cluster-reads where it watches some namespaces",
         ),
         (Ok(present), Some(Finding::Answered { subject, answers })) => {
             // The next audit answers for what the spec says now.

@@ -122,6 +122,7 @@ fn known<'a>(snapshot: &Snapshot<'a>, memory: &Memory, now: Now) -> Known<'a> {
         gone: snapshot.gone.clone(),
         outsider: snapshot.outsider,
         nodes: snapshot.nodes.clone(),
+        nodes_hidden: snapshot.nodes_hidden,
         stillness: Mono::from_secs(2 * snapshot.plan.retry_period),
         now: now.mono,
         contradicted: holder.is_some() && memory.contradicted.as_deref() == holder,

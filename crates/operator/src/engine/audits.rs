@@ -68,11 +68,13 @@ impl Engine {
             Some(BrokenOff::Failed(why)) => {
                 tracing::debug!(group = %key, "could not ask what the candidates may do: {why}");
             }
-            Some(BrokenOff::Refused) => tracing::warn!(
+            Some(BrokenOff::Refused) if !self.audits.is_refused() => tracing::warn!(
                 "the operator may not create subjectaccessreviews.authorization.k8s.io, so it can't tell which \
-                 candidates may lead: apply config/rbac/role.yaml"
+                 candidates may lead: apply config/rbac/role.yaml, or config/components/cluster-reads where it watches \
+                 some namespaces"
             ),
-            None => {}
+            // Said before.
+            Some(BrokenOff::Refused) | None => {}
         }
         let result = broke_off.map_or(Ok(answers), Err);
         self.audits.done(key, subject, asked, result, now.mono);

@@ -7,12 +7,13 @@
 mod gone;
 mod group;
 mod leases;
+mod listing;
 mod members;
 mod observed;
 mod routes;
 mod tenures;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use leadergroup_api::LeaderGroupStatus;
 
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
+use listing::{Listing, Within};
 use members::Members;
 pub use observed::{HEARTBEATS, Observed};
 use routes::Routes;
@@ -50,6 +52,10 @@ pub enum Change {
     Service(Event<ServiceWire>),
     /// From the watch of this operator's `EndpointSlices`.
     Slice(Event<SliceWire>),
+    /// Any of them, from a watch that sees one namespace only: its lists tell nothing of others.
+    Within(Arc<str>, Box<Change>),
+    /// This operator may not read nodes.
+    NodesHidden,
 }
 
 /// Why a group is to be decided again.
@@ -84,30 +90,10 @@ pub struct Snapshot<'a> {
     pub outsider: Option<&'a str>,
     /// The nodes of all those pods.
     pub nodes: Vec<(&'a str, &'a Node)>,
+    /// This operator may not read nodes, so nothing is known about any.
+    pub nodes_hidden: bool,
     /// The objects by which its traffic goes.
     pub routes: Existing<'a>,
-}
-
-/// Objects seen in a list that is under way.
-#[derive(Debug, Default)]
-struct Listing(Option<HashSet<Key>>);
-
-impl Listing {
-    fn begin(&mut self) {
-        self.0 = Some(HashSet::new());
-    }
-
-    fn saw(&mut self, key: Key) {
-        if let Some(seen) = &mut self.0 {
-            seen.insert(key);
-        }
-    }
-
-    /// Ends the list; what is not in it exists no more.
-    fn end(&mut self, known: Vec<Key>) -> Vec<Key> {
-        let seen = self.0.take().unwrap_or_default();
-        known.into_iter().filter(|k| !seen.contains(k)).collect()
-    }
 }
 
 /// The model.
@@ -120,6 +106,8 @@ pub struct Index {
     deleted_leases: HashMap<Key, String>,
     pods: HashMap<String, BTreeMap<String, Pod>>,
     nodes: HashMap<String, Node>,
+    /// This operator may not read nodes.
+    nodes_hidden: bool,
     gone: GonePods,
     tenures: Tenures,
     members: Members,
@@ -150,39 +138,48 @@ impl Index {
     /// Takes in one watch event.
     pub fn apply(&mut self, change: Change, now: Now) {
         match change {
+            Change::Within(namespace, change) => self.apply_within(Some(&namespace), *change, now),
+            change => self.apply_within(None, change, now),
+        }
+    }
+
+    fn apply_within(&mut self, within: Within<'_>, change: Change, now: Now) {
+        match change {
             Change::Group(event) => match event {
-                Event::Init => self.listing[0].begin(),
+                Event::Init => self.listing[0].begin(within),
                 Event::InitApply(group) => {
-                    self.listing[0].saw(Key::of(&group.metadata));
+                    self.listing[0].saw(within, Key::of(&group.metadata));
                     self.apply_group(group, now);
                 }
                 Event::Apply(group) => self.apply_group(group, now),
                 Event::Delete(group) => self.delete_group(&Key::of(&group.metadata)),
                 Event::InitDone => {
-                    let known = self.group_keys().cloned().collect();
-                    self.listing[0].end(known).iter().for_each(|key| self.delete_group(key));
+                    for key in self.listing[0].end(within, self.groups.keys().chain(self.invalid.keys())) {
+                        self.delete_group(&key);
+                    }
                 }
             },
             Change::Lease(event) => match event {
-                Event::Init => self.listing[1].begin(),
+                Event::Init => self.listing[1].begin(within),
                 Event::InitApply(lease) => {
                     let key = Key::of(&lease.metadata);
                     // A list is the truth, even of what a restored etcd brought back.
                     self.deleted_leases.remove(&key);
-                    self.listing[1].saw(key);
+                    self.listing[1].saw(within, key);
                     self.apply_lease(lease, true, now);
                 }
                 Event::Apply(lease) => self.apply_lease(lease, false, now),
                 Event::Delete(lease) => self.delete_lease(&Key::of(&lease.metadata), true, now),
                 Event::InitDone => {
-                    let known = self.leases.keys().cloned().collect();
-                    self.listing[1].end(known).iter().for_each(|key| self.delete_lease(key, false, now));
+                    for key in self.listing[1].end(within, self.leases.keys()) {
+                        self.delete_lease(&key, false, now);
+                    }
                 }
             },
             Change::Pod(event) => match event {
-                Event::Init => self.listing[2].begin(),
+                Event::Init => self.listing[2].begin(within),
                 Event::InitApply(pod) => {
-                    self.listing[2].saw(Key::of(&pod.metadata));
+                    self.listing[2].saw(within, Key::of(&pod.metadata));
                     self.apply_pod(pod, now);
                 }
                 Event::Apply(pod) => self.apply_pod(pod, now),
@@ -193,26 +190,44 @@ impl Index {
                     self.delete_pod(&key, true, now);
                 }
                 Event::InitDone => {
-                    let known =
+                    let known: Vec<_> =
                         self.pods.iter().flat_map(|(ns, pods)| pods.keys().map(move |p| Key::new(ns, p))).collect();
-                    self.listing[2].end(known).iter().for_each(|key| self.delete_pod(key, false, now));
+                    for key in self.listing[2].end(within, known.iter()) {
+                        self.delete_pod(&key, false, now);
+                    }
                 }
             },
             Change::Node(event) => match event {
-                Event::Init => self.listing[3].begin(),
+                Event::Init => self.listing[3].begin(within),
                 Event::InitApply(node) => {
-                    self.listing[3].saw(Key::of(&node.metadata));
+                    self.listing[3].saw(within, Key::of(&node.metadata));
                     self.apply_node(node, now);
                 }
                 Event::Apply(node) => self.apply_node(node, now),
                 Event::Delete(node) => self.delete_node(&Key::of(&node.metadata).name),
                 Event::InitDone => {
-                    let known = self.nodes.keys().map(|n| Key::new("", n)).collect();
-                    self.listing[3].end(known).iter().for_each(|key| self.delete_node(&key.name));
+                    let known: Vec<_> = self.nodes.keys().map(|n| Key::new("", n)).collect();
+                    for key in self.listing[3].end(within, known.iter()) {
+                        self.delete_node(&key.name);
+                    }
+                    self.hide_nodes(false);
                 }
             },
-            Change::Service(event) => self.apply_service(event),
-            Change::Slice(event) => self.apply_slice(event),
+            Change::Service(event) => self.apply_service(within, event),
+            Change::Slice(event) => self.apply_slice(within, event),
+            Change::NodesHidden => {
+                self.nodes.clear();
+                self.hide_nodes(true);
+            }
+            // A watch sees one namespace or all of them.
+            Change::Within(..) => {}
+        }
+    }
+
+    /// Notes whether nodes can be read, which every judgement may depend on.
+    fn hide_nodes(&mut self, hidden: bool) {
+        if std::mem::replace(&mut self.nodes_hidden, hidden) != hidden {
+            self.touched.extend(self.groups.keys().map(|key| (key.clone(), Cause::Change)));
         }
     }
 
@@ -290,6 +305,7 @@ impl Index {
             gone,
             outsider,
             nodes: node_names.iter().filter_map(|n| Some((*n, self.nodes.get(*n)?))).collect(),
+            nodes_hidden: self.nodes_hidden,
             routes: self.routes.observed(key, &group.uid, plan.routing.as_ref()),
         })
     }

@@ -6,7 +6,7 @@ use kube::Resource;
 use kube::runtime::watcher::Event;
 use leadergroup_api::ROLE_LABEL;
 
-use super::{Index, Key, Listing, is_older};
+use super::{Index, Key, Listing, Within, is_older};
 use crate::traffic::wire::{ServiceWire, SliceWire};
 use crate::traffic::{Existing, Found, Owned, Plan, RouteKind, ServiceFacts, SliceFacts};
 
@@ -27,24 +27,24 @@ impl<F> Default for Store<F> {
 type Moved = (Key, [Option<(String, String)>; 2]);
 
 impl<F: PartialEq> Store<F> {
-    fn take_in<W>(&mut self, event: Event<W>) -> Vec<Moved>
+    fn take_in<W>(&mut self, within: Within<'_>, event: Event<W>) -> Vec<Moved>
     where
         W: Resource<DynamicType = ()> + Into<Found<F>>,
     {
         match event {
             Event::Init => {
-                self.listing.begin();
+                self.listing.begin(within);
                 Vec::new()
             }
             Event::InitApply(wire) => {
-                self.listing.saw(Key::of(wire.meta()));
+                self.listing.saw(within, Key::of(wire.meta()));
                 self.put(wire).into_iter().collect()
             }
             Event::Apply(wire) => self.put(wire).into_iter().collect(),
             Event::Delete(wire) => self.remove(&Key::of(wire.meta())).into_iter().collect(),
             Event::InitDone => {
-                let known = self.objects.keys().cloned().collect();
-                self.listing.end(known).iter().filter_map(|key| self.remove(key)).collect()
+                let lost = self.listing.end(within, self.objects.keys());
+                lost.iter().filter_map(|key| self.remove(key)).collect()
             }
         }
     }
@@ -125,13 +125,13 @@ impl Index {
         self.routes.owned_by(uid)
     }
 
-    pub(super) fn apply_service(&mut self, event: Event<ServiceWire>) {
-        let moved = self.routes.services.take_in(event);
+    pub(super) fn apply_service(&mut self, within: Within<'_>, event: Event<ServiceWire>) {
+        let moved = self.routes.services.take_in(within, event);
         self.note_routes(RouteKind::Service, &moved);
     }
 
-    pub(super) fn apply_slice(&mut self, event: Event<SliceWire>) {
-        let moved = self.routes.slices.take_in(event);
+    pub(super) fn apply_slice(&mut self, within: Within<'_>, event: Event<SliceWire>) {
+        let moved = self.routes.slices.take_in(within, event);
         self.note_routes(RouteKind::Slice, &moved);
     }
 

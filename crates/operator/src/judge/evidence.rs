@@ -33,6 +33,8 @@ pub struct Known<'a> {
     pub outsider: Option<&'a str>,
     /// The nodes of the candidates, existing and gone.
     pub nodes: Vec<(&'a str, &'a Node)>,
+    /// Nodes can't be read. A pod's are then not taken for lost, and by whose word it has ended is not known.
+    pub nodes_hidden: bool,
     /// How long a live leader may go without a renewal that arrives here: two retry periods.
     pub stillness: Mono,
     /// The present moment.
@@ -158,8 +160,14 @@ fn by_candidates(known: &Known<'_>) -> Judgement {
         let why = "the Lease was renewed after its holder was proven dead: something else uses the same identity";
         return Judgement::new(Verdict::Contradiction, Clearable::Never, why);
     }
-    match (open.as_slice(), ended.iter().max_by_key(|f| last_end(f.pod))) {
-        ([], Some(fit)) if known.outsider != Some(&fit.pod.name) => terminated(known, lease, *fit),
+    let judgement = match (open.as_slice(), ended.iter().max_by_key(|f| last_end(f.pod))) {
+        ([], Some(fit)) if known.outsider != Some(&fit.pod.name) => {
+            if fit.pod.phase_in_doubt {
+                one_fits(known, lease, *fit)
+            } else {
+                terminated(known, lease, *fit)
+            }
+        }
         ([], _) => nobody_fits(known, holder),
         ([fit], _) => one_fits(known, lease, *fit),
         (several, _) => {
@@ -171,6 +179,18 @@ fn by_candidates(known: &Known<'_>) -> Judgement {
                 _ => judgement,
             }
         }
+    };
+    let is_another = |f: &&Fit| judgement.subject.as_ref().is_none_or(|subject| subject.uid != f.pod.uid);
+    match ended.iter().filter(|f| f.pod.phase_in_doubt).find(is_another) {
+        Some(fit) if judgement.clear != Clearable::Never => {
+            let why = format!(
+                "the identity fits pod {} too, and by whose word that has ended is not known; of the other is known: {}",
+                describe(*fit),
+                judgement.evidence
+            );
+            Judgement::new(Verdict::Ambiguous, Clearable::WhenRanOut, why)
+        }
+        _ => judgement,
     }
 }
 
@@ -206,12 +226,13 @@ fn is_starting(known: &Known<'_>, pod: &Pod) -> bool {
     pod.phase == Phase::Live && watched(known, pod).is_some_and(|containers| containers.into_iter().any(unreported))
 }
 
-/// Row 6: a terminal phase written by the pod's kubelet, every watched container terminated and seen to end.
+/// Row 6: a terminal phase written by the pod's kubelet, every watched container terminated and seen to end. Where nodes
+/// are hidden, whose word the phase is remains in doubt: such a pod is not taken for a leader that lives, nor for a proof.
 fn has_ended(known: &Known<'_>, pod: &Pod) -> bool {
     let down = |c: &&Container| matches!(&c.state, State::Terminated(run) if run.is_witnessed());
     pod.phase == Phase::Terminal
         && !pod.by_pod_gc
-        && !pod.phase_in_doubt
+        && (!pod.phase_in_doubt || known.nodes_hidden)
         && watched(known, pod).is_some_and(|containers| containers.iter().all(down))
 }
 
@@ -259,7 +280,7 @@ fn one_fits(known: &Known<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
     let ran_out = lease.ran_out(known.default_duration);
     let node = pod.node.as_deref().unwrap_or_default();
     let node_state = known.nodes.iter().find(|(name, _)| *name == node).map(|(_, state)| *state);
-    let node_ready = node_state.is_some_and(|n| n.ready);
+    let node_ready = known.nodes_hidden || node_state.is_some_and(|n| n.ready);
 
     if let Some(evidence) = no_run_since_renewal(known, lease, pod) {
         let mut restarted = judgement(Verdict::Terminated, Clearable::AtOnce, evidence);
@@ -282,6 +303,13 @@ fn one_fits(known: &Known<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
         return judgement(Verdict::Terminated, Clearable::AtOnce, why);
     }
     let judgement = |verdict, clear, why| Judgement { recheck_at: believed_at, ..judgement(verdict, clear, why) };
+    if known.nodes_hidden && has_ended(known, pod) {
+        let why = format!(
+            "pod {} has ended, but by whose word is not known: this operator may not read nodes",
+            describe(fit)
+        );
+        return judgement(Verdict::Vanished, Clearable::WhenRanOut, why);
+    }
     if fit.gone {
         let why = format!("pod {} without a word from its kubelet that its containers ended", describe(fit));
         return judgement(Verdict::Vanished, Clearable::WhenRanOut, why);
