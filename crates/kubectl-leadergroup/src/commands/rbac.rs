@@ -62,10 +62,8 @@ fn manifest(group: &LeaderGroup, lease_exists: bool, accounts: &BTreeSet<String>
   verbs: [create]
 "
     };
-    let subjects: String = accounts
-        .iter()
-        .map(|account| format!("- {{kind: ServiceAccount, name: {account}, namespace: {namespace}}}\n"))
-        .collect();
+    let subject = |account: &String| format!("- {{kind: ServiceAccount, name: {account}, namespace: {namespace}}}");
+    let subjects: Vec<_> = accounts.iter().map(subject).collect();
     format!(
         "\
 # The least that lets these ServiceAccounts lead group {group_name}.
@@ -90,8 +88,10 @@ roleRef:
   kind: Role
   name: {name}
 subjects:
-{subjects}",
-        group_name = group.name_any()
+{subjects}
+",
+        group_name = group.name_any(),
+        subjects = subjects.join("\n")
     )
 }
 
@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    fn made(spec: serde_json::Value, lease_exists: bool, accounts: &[&str]) -> (Role, RoleBinding) {
+    fn made(spec: &serde_json::Value, lease_exists: bool, accounts: &[&str]) -> (Role, RoleBinding) {
         let group = json!({
             "apiVersion": "leadergroup.dev/v1alpha1", "kind": "LeaderGroup",
             "metadata": {"name": "billing", "namespace": "shop"}, "spec": spec,
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn only_the_groups_lease_may_be_renewed() {
-        let (role, binding) = made(json!({"lease": {"name": "other"}}), true, &["a", "b"]);
+        let (role, binding) = made(&json!({"lease": {"name": "other"}}), true, &["a", "b"]);
         let rules = role.rules.clone().unwrap();
         assert_eq!(rules.len(), 1, "{rules:?}");
         assert_eq!(rules[0].resource_names, Some(vec!["other".to_owned()]));
@@ -139,7 +139,7 @@ mod tests {
         for (spec, exists, expected) in
             [(json!({}), false, true), (json!({}), true, false), (json!({"lease": {"create": true}}), false, false)]
         {
-            let (role, _) = made(spec.clone(), exists, &["a"]);
+            let (role, _) = made(&spec, exists, &["a"]);
             assert_eq!(creates(&role), expected, "{spec} with a Lease: {exists}");
         }
     }

@@ -50,6 +50,9 @@ pub fn holder_of<'p>(lease: &Lease, pods: &'p [Pod], groups: &[LeaderGroup]) -> 
     if let Some(group) = groups.iter().find(has_it) {
         return Err(format!("group {} has it", group.name_any()));
     }
+    if lease.labels().contains_key("apiserver.kubernetes.io/identity") {
+        return Err("an API server tells by it that it lives, and nobody else can hold it".to_owned());
+    }
     if let Some(strategy) = lease.spec.as_ref().and_then(|spec| spec.strategy.as_ref()) {
         return Err(format!("coordinated leader election ({strategy}) decides who holds it"));
     }
@@ -61,13 +64,16 @@ pub fn holder_of<'p>(lease: &Lease, pods: &'p [Pod], groups: &[LeaderGroup]) -> 
     let fitting: Vec<&Pod> = live.iter().copied().filter(|pod| by_default.fits(who, names(pod))).collect();
     if let [pod] = fitting.as_slice() {
         let on_node = names(pod).host_network && !who.starts_with(&pod.name_any());
-        let (evidence, confidence) = if on_node {
+        let has_uid = who == format!("{}_{}", pod.name_any(), names(pod).uid);
+        let (evidence, confidence) = if has_uid {
+            (format!("the holder is name and UID of pod {}", pod.name_any()), Confidence::Certain)
+        } else if on_node {
             let node = names(pod).node.unwrap_or_default();
             (format!("the only pod on the network of node {node}, which the holder names"), Confidence::Likely)
         } else {
             (format!("the holder begins with the name of pod {} and of no other", pod.name_any()), Confidence::Certain)
         };
-        let identity = (who == format!("{}_{}", pod.name_any(), names(pod).uid)).then(|| "{pod}_{uid}".to_owned());
+        let identity = has_uid.then(|| "{pod}_{uid}".to_owned());
         return Ok(Holder { pod, identity, confidence, evidence });
     }
     if !fitting.is_empty() {

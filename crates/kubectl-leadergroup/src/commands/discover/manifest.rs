@@ -1,5 +1,7 @@
 //! A proposal as a manifest, ready to be applied.
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use leadergroup_api::{LeaderGroup, LeaseSpec};
 use serde_json::{Value, json};
@@ -43,7 +45,7 @@ pub fn yaml(proposals: &[Proposal]) -> Result<String> {
     for proposal in proposals {
         text += "---\n";
         for line in comments(proposal) {
-            text += &format!("# {}\n", clean(&line));
+            writeln!(text, "# {}", clean(&line))?;
         }
         text += &serde_yaml_ng::to_string(&object(proposal))?;
     }

@@ -118,8 +118,9 @@ fn show(session: &Session, arguments: &Arguments, found: &[Found], proposals: us
     if proposals > 0 {
         let all = if arguments.all_namespaces { " -A" } else { "" };
         let namespace = if arguments.all_namespaces { String::new() } else { format!(" -n {}", session.namespace) };
+        let groups = if proposals == 1 { "1 group" } else { &format!("{proposals} groups") };
         output::tell(format!(
-            "\n{proposals} to be made, which only observe: kubectl leadergroup{namespace} discover{all} -o yaml | kubectl apply -f -"
+            "\nTo make {groups}, which only observe: kubectl leadergroup{namespace} discover{all} -o yaml | kubectl apply -f -"
         ));
     }
     Ok(())

@@ -81,6 +81,9 @@ fn nothing_is_proposed_without_evidence() {
     ] {
         assert_eq!(found(holder, &over, pods, groups).unwrap_err(), why, "{holder}");
     }
+    let heartbeat = json!({"metadata": {"labels": {"apiserver.kubernetes.io/identity": "kube-apiserver"}}});
+    let why = found("billing-a", &heartbeat, &pods, &[]).unwrap_err();
+    assert!(why.starts_with("an API server tells by it that it lives"), "{why}");
     let bare = [pod("billing-a", &json!({"metadata": {"labels": null}}))];
     let lease = lease("billing-a", "client-go", &json!({}));
     let why = propose(&lease, holder_of(&lease, &bare, &[]).unwrap(), None, &bare, &[]).unwrap_err();

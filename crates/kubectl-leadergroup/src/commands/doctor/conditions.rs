@@ -16,8 +16,10 @@ pub fn examine(case: &Case<'_>, report: &mut Report) {
             "Ready" => report.findings.iter().any(|finding| finding.level == Level::Fail),
             "Stalled" => report.objects_to("shared-lease") || report.objects_to("namespace"),
             "CandidatesFound" => report.objects_to("candidates"),
-            "HolderSuspect" => report.objects_to("holder"),
-            "CandidatesAuthorized" => report.objects_to("rights"),
+            // The same pod is the trouble, whether it is told of as holder or as candidate.
+            "HolderSuspect" => report.objects_to("holder") || report.objects_to("candidates"),
+            // Just asked, what is missing is known better than by the last audit.
+            "CandidatesAuthorized" => case.patient.rights.is_ok(),
             "LeaseSuspect" => report.objects_to("release"),
             _ => false,
         };

@@ -41,11 +41,9 @@ impl Finding {
             Level::Warn => (WARN, "warn"),
             Level::Fail => (BAD, "fail"),
         };
-        let mut lines = format!("{}  {}: {}: {}\n", paint(style, word), self.about, self.check, clean(&self.message));
-        for line in self.mend.iter().flat_map(|mend| mend.lines()) {
-            lines += &format!("      {} {}\n", paint(DIM, "mend:"), clean(line));
-        }
-        lines
+        let told = format!("{}  {}: {}: {}\n", paint(style, word), self.about, self.check, clean(&self.message));
+        let mend = self.mend.as_deref().unwrap_or_default();
+        mend.lines().fold(told, |told, line| told + "      " + &paint(DIM, "mend:") + " " + &clean(line) + "\n")
     }
 }
 

@@ -104,7 +104,7 @@ fn admission(found: &Installation, report: &mut Report) {
         Ok(missing) if missing.is_empty() => report.ok(CHECK, "who writes a group has to have rights to its Lease"),
         Ok(missing) => {
             let message = format!(
-                "{} leadergroup-lease-rights is missing: whoever may write groups can have any Lease of their namespace \
+                "missing: {} leadergroup-lease-rights, so whoever may write groups can have any Lease of their namespace \
                  cleared",
                 missing.join(" and ")
             );

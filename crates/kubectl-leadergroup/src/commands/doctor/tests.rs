@@ -1,4 +1,5 @@
 //! What is found, case by case: a well group with one thing changed, and the finding that has to name it.
+#![allow(clippy::needless_pass_by_value, reason = "cases are read more easily without references")]
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -337,7 +338,12 @@ fn what_the_operator_says_is_passed_on_once() {
     ] {
         assert_eq!(only(&World::new().group(condition(type_, status, reason))), expected);
     }
-    // What a check has said of the same is not said again.
+    // What a check has said of the same is not said again, and what was just asked is known better.
+    told(&World::new().group(condition("CandidatesAuthorized", "False", "MissingRights")), "ok group", "");
+    let mut unasked = World::new().group(condition("CandidatesAuthorized", "False", "MissingRights"));
+    unasked.rights = Err("you may not".into());
+    let told_by_operator = unasked.findings().into_iter().find(|finding| finding.level == Level::Fail);
+    assert_eq!(told_by_operator.map(|finding| finding.check), Some("CandidatesAuthorized"));
     let foreign =
         World::new().group(condition("HolderSuspect", "True", "Foreign")).lease("vault:7", "vault", json!({}));
     told(&foreign, "fail holder", "");
@@ -428,7 +434,7 @@ fn the_operator_and_what_it_needs() {
     );
     let policy = installed(|found| found.admission = Ok(vec!["ValidatingAdmissionPolicyBinding"]));
     assert!(
-        policy[0].starts_with("ValidatingAdmissionPolicyBinding leadergroup-lease-rights is missing"),
+        policy[0].starts_with("missing: ValidatingAdmissionPolicyBinding leadergroup-lease-rights, so"),
         "{policy:?}"
     );
     assert_eq!(installed(|found| found.pods = Err("you may not".into())), ["not checked: you may not"]);

@@ -157,14 +157,11 @@ impl Place {
         if common.yes {
             return Ok(());
         }
-        let question = format!(
-            "Pod {pod} leads group {}, and {why}. Evict it? Which candidate leads then is a race.",
-            self.group.name_any()
-        );
+        let told = format!("pod {pod} leads group {}, and {why}", self.group.name_any());
         if !std::io::stdin().is_terminal() {
-            bail!("{question} Say --yes if so");
+            bail!("{told}: with --yes the pod is evicted, and which candidate leads then is a race");
         }
-        anstream::eprint!("{question} [y/N] ");
+        anstream::eprint!("{told}. Evict it? Which candidate leads then is a race. [y/N] ");
         std::io::stderr().flush()?;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
