@@ -22,6 +22,9 @@ pub const TIMING: [&str; 3] = [
 /// Annotation of a Lease: the identity that should lead next.
 pub const PREFERRED_HOLDER: &str = "leadergroup.dev/preferred-holder";
 
+/// Who an elector is in managed fields: a Lease that was renewed by it has a holder that can be asked to step down.
+pub const MANAGER: &str = "leadergroup-elector";
+
 /// What an API server sent can't be a Lease's version.
 #[derive(Debug, thiserror::Error)]
 #[error("the API server sent the Lease with resourceVersion {0:?}, which is not a number")]

@@ -25,11 +25,12 @@ pub(crate) fn send(api: &Api<Lease>, name: &str, known: Option<&Lease>, request:
     let (api, name, known) = (api.clone(), name.to_owned(), known.cloned());
     Box::pin(async move {
         let deadline = until(request.deadline);
+        let params = PostParams { field_manager: Some(lease::MANAGER.to_owned()), ..PostParams::default() };
         let (verb, result) = match &request.what {
             What::Read => ("get", tokio::time::timeout(deadline, api.get_opt(&name)).await),
             What::Create(change) => {
                 let object = lease::new(&name, change);
-                let created = tokio::time::timeout(deadline, api.create(&PostParams::default(), &object)).await;
+                let created = tokio::time::timeout(deadline, api.create(&params, &object)).await;
                 ("create", created.map(|result| result.map(Some)))
             }
             What::Replace(version, change) => {
@@ -45,8 +46,7 @@ pub(crate) fn send(api: &Api<Lease>, name: &str, known: Option<&Lease>, request:
                     };
                 };
                 let object = lease::changed(&known, change);
-                let replaced =
-                    tokio::time::timeout(deadline, api.replace(&name, &PostParams::default(), &object)).await;
+                let replaced = tokio::time::timeout(deadline, api.replace(&name, &params, &object)).await;
                 ("update", replaced.map(|result| result.map(Some)))
             }
         };

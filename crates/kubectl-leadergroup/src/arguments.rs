@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::list;
+use crate::commands::{discover, doctor, handover, list, rbac};
 
 /// Show LeaderGroups and steer them.
 #[derive(Debug, Parser)]
@@ -35,4 +35,16 @@ pub enum Command {
     /// List groups, who leads them and since when
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Find what could stop groups from working, and how to mend it
+    Doctor(doctor::Arguments),
+    /// Propose groups for the Leases and pods that there are
+    Discover(discover::Arguments),
+    /// Print the least rights that a group's candidates need
+    Rbac(rbac::Arguments),
+    /// Have the leader hand over to another candidate
+    StepDown(handover::StepDown),
+    /// Have a certain candidate lead
+    Promote(handover::Promote),
+    /// Print the custom resource definition
+    Crds,
 }

@@ -5,6 +5,12 @@
 
 mod arguments;
 mod commands;
+mod objects;
+mod output;
+mod owner;
+mod rights;
+#[cfg(test)]
+mod samples;
 mod session;
 
 use std::process::ExitCode;

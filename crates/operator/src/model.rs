@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::core::ObjectMeta;
 use leadergroup_api::TransitionReason;
 use leadergroup_elector::lease::TIMING;
+use leadergroup_identity::{HOSTNAME_MAX, PodNames};
 
 use crate::time::{Mono, Now};
 use crate::wire::{ContainerStateWire, ContainerStatusWire, LeaseRecord, LeaseWire, NodeWire, PodWire};
@@ -140,6 +141,11 @@ impl Pod {
         self.mirror_uid.as_deref().unwrap_or(&self.uid)
     }
 
+    /// Whether the pod's programs see its name cut, so that other pods may share what they see.
+    pub fn name_is_cut(&self) -> bool {
+        self.name.len() > HOSTNAME_MAX
+    }
+
     /// Marks the runs that end later than it is now; what was marked in the pod as known `before` stays so.
     pub fn mark_ends_ahead(&mut self, before: Option<&Self>, now: Now) {
         let known: Vec<_> = before.into_iter().flat_map(|pod| &pod.containers).collect();
@@ -155,6 +161,18 @@ impl Pod {
                 let apart = run.finished_at.map_or(0, |at| at.as_millisecond() - now.wall.as_millisecond());
                 run.ahead = apart > SANE_CLOCK_MS || marked.contains(&run.finished_at);
             }
+        }
+    }
+}
+
+impl<'p> From<&'p Pod> for PodNames<'p> {
+    fn from(pod: &'p Pod) -> Self {
+        Self {
+            name: &pod.name,
+            uid: &pod.uid,
+            node: pod.node.as_deref(),
+            hostname: pod.hostname.as_deref(),
+            host_network: pod.host_network,
         }
     }
 }

@@ -282,7 +282,7 @@ impl Index {
         node_names.dedup();
         let holder = lease.and_then(|l| l.record.holder());
         let seeks = self.seeking.get(&key.namespace).is_some_and(|seeking| seeking.contains(key));
-        let sought = || holder.filter(|_| seeks).and_then(|h| pods?.values().find(|p| plan.identity.fits(h, p)));
+        let sought = || holder.filter(|_| seeks).and_then(|h| pods?.values().find(|p| plan.identity.fits(h, *p)));
         // Or one that took the name of a candidate that was the holder.
         let namesake = |g: &&Gone| pods?.get(&g.pod.name).filter(|p| p.node.is_some() && !plan.selects(p));
         let succeeds =

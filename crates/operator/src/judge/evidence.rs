@@ -4,8 +4,8 @@
 //! row or one fact a row uses; the cases in `testdata/evidence` are the table as a person reads it.
 
 use leadergroup_api::Verdict;
+use leadergroup_identity::Identity;
 
-use crate::judge::identity::Identity;
 use crate::model::{Container, Gone, Lease, Node, Phase, Pod, State};
 use crate::text::cut;
 use crate::time::Mono;

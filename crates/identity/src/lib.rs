@@ -2,12 +2,11 @@
 //!
 //! A template is literal text with placeholders. Placeholders for a pod's own values are replaced by
 //! those values; `{any}` stands for one or more characters. Matching follows every way to read the
-//! identity at once (a set of reachable positions), so no template can make it slow.
-
-use crate::model::Pod;
+//! identity at once (a set of reachable positions), so no template can make it slow. No I/O, no Kubernetes types: the
+//! operator and the kubectl plugin read pods each in their own way, and say of them what [`PodNames`] holds.
 
 /// Host names are cut at this length by the kubelet (Linux allows 64 bytes with the final zero).
-const HOSTNAME_MAX: usize = 63;
+pub const HOSTNAME_MAX: usize = 63;
 /// The longest template that the API server takes.
 const TEMPLATE_MAX: usize = 253;
 
@@ -22,6 +21,21 @@ pub enum TemplateError {
         "identity {0:?} must contain {{pod}}, {{node}} or {{uid}}: without one, a holder cannot be told from another"
     )]
     Anonymous(String),
+}
+
+/// What a pod is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodNames<'p> {
+    /// Its name.
+    pub name: &'p str,
+    /// Its UID; for a static pod the hash of its manifest.
+    pub uid: &'p str,
+    /// The node it is bound to.
+    pub node: Option<&'p str>,
+    /// `spec.hostname`, where set.
+    pub hostname: Option<&'p str>,
+    /// Whether it uses its node's network, and so its host name.
+    pub host_network: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,13 +68,16 @@ impl Identity {
     }
 
     /// Whether the identity may be this pod's.
-    pub fn fits(&self, identity: &str, pod: &Pod) -> bool {
+    pub fn fits<'p>(&self, identity: &str, pod: impl Into<PodNames<'p>>) -> bool {
+        let pod = pod.into();
         let names = names_of(pod);
+        let node: Vec<String> = pod.node.iter().map(ToString::to_string).collect();
+        let uid = [pod.uid.to_owned()];
         self.templates.iter().any(|parts| {
             reaches_end(identity, parts, |part| match part {
                 Part::Pod => Some(&names),
-                Part::Node => Some(pod.node.as_slice()),
-                Part::Uid => Some(std::slice::from_ref(&pod.uid)),
+                Part::Node => Some(&node),
+                Part::Uid => Some(&uid),
                 Part::Literal(_) | Part::Any => None,
             })
         })
@@ -83,11 +100,11 @@ impl Identity {
     ///
     /// The longest value that stands in it between characters of no word names the pod. What follows it may be another in
     /// each run; so may words with digits before it.
-    pub fn proposal<'p>(identity: &str, pods: impl IntoIterator<Item = &'p Pod>) -> Option<String> {
-        let found = pods.into_iter().flat_map(|pod| {
-            let node = pod.node.iter().filter(|_| pod.host_network);
-            let values =
-                [("{uid}", vec![pod.uid.clone()]), ("{pod}", own_names(pod)), ("{node}", node.cloned().collect())];
+    pub fn proposal<'p>(identity: &str, pods: impl IntoIterator<Item: Into<PodNames<'p>>>) -> Option<String> {
+        let found = pods.into_iter().map(Into::into).flat_map(|pod: PodNames<'_>| {
+            let node = pod.node.filter(|_| pod.host_network);
+            let node = node.map(ToOwned::to_owned).into_iter().collect();
+            let values = [("{uid}", vec![pod.uid.to_owned()]), ("{pod}", own_names(pod)), ("{node}", node)];
             values.into_iter().flat_map(move |(placeholder, values)| {
                 values
                     .into_iter()
@@ -104,30 +121,23 @@ impl Identity {
     }
 }
 
-impl Pod {
-    /// Whether the pod's programs see its name cut, so that other pods may share what they see.
-    pub fn name_is_cut(&self) -> bool {
-        self.name.len() > HOSTNAME_MAX
-    }
-}
-
 /// The pod's name and the forms in which its programs see it.
-fn names_of(pod: &Pod) -> Vec<String> {
+fn names_of(pod: PodNames<'_>) -> Vec<String> {
     let mut names = own_names(pod);
     if pod.host_network {
-        names.extend(pod.node.clone());
+        names.extend(pod.node.map(ToOwned::to_owned));
     }
     names
 }
 
 /// The names that are the pod's own, also on its node's network.
-fn own_names(pod: &Pod) -> Vec<String> {
-    let mut names = vec![pod.name.clone()];
+fn own_names(pod: PodNames<'_>) -> Vec<String> {
+    let mut names = vec![pod.name.to_owned()];
     if pod.name.contains('.') {
         // Some programs replace what is neither letter nor digit.
         names.push(pod.name.replace('.', "-"));
     }
-    let hostname = pod.hostname.as_deref().unwrap_or(&pod.name);
+    let hostname = pod.hostname.unwrap_or(pod.name);
     if let Some(cut) = hostname.get(..HOSTNAME_MAX) {
         names.push(cut.trim_end_matches(['-', '.']).to_owned());
     } else if hostname != pod.name {

@@ -1,0 +1,47 @@
+//! What the operator says itself, where the checks have not said it already.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::finding::{Level, Report};
+use super::group::Case;
+
+pub fn examine(case: &Case<'_>, report: &mut Report) {
+    // What was said of another spec may not be so any more.
+    if !case.is_observed() {
+        return;
+    }
+    for condition in case.patient.group.status.iter().flat_map(|status| &status.conditions) {
+        let Some((level, check)) = judge(condition) else { continue };
+        let is_told = match check {
+            "Ready" => report.findings.iter().any(|finding| finding.level == Level::Fail),
+            "Stalled" => report.objects_to("shared-lease") || report.objects_to("namespace"),
+            "CandidatesFound" => report.objects_to("candidates"),
+            // The same pod is the trouble, whether it is told of as holder or as candidate.
+            "HolderSuspect" => report.objects_to("holder") || report.objects_to("candidates"),
+            // Just asked, what is missing is known better than by the last audit.
+            "CandidatesAuthorized" => case.patient.rights.is_ok(),
+            "LeaseSuspect" => report.objects_to("release"),
+            _ => false,
+        };
+        if !is_told {
+            report.said(level, check, format!("{}: {}", condition.reason, condition.message));
+        }
+    }
+}
+
+/// How bad it is what the condition says; nothing if it says that all is well, or that nothing is known.
+fn judge(condition: &Condition) -> Option<(Level, &'static str)> {
+    match (condition.type_.as_str(), condition.status.as_str()) {
+        ("Stalled", "True") => Some((Level::Fail, "Stalled")),
+        ("CandidatesFound", "False") => Some((Level::Fail, "CandidatesFound")),
+        ("CandidatesAuthorized", "False") => Some((Level::Fail, "CandidatesAuthorized")),
+        ("HolderSuspect", "True") => Some((Level::Warn, "HolderSuspect")),
+        ("LeaseSuspect", "True") => Some((Level::Warn, "LeaseSuspect")),
+        ("Routed", "False") => {
+            let is_trouble = matches!(condition.reason.as_str(), "ServiceTaken" | "WriteFailed");
+            Some((if is_trouble { Level::Fail } else { Level::Warn }, "Routed"))
+        }
+        ("Ready", "False") => Some((Level::Fail, "Ready")),
+        _ => None,
+    }
+}

@@ -1,0 +1,227 @@
+//! Reads what is judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::ListParams;
+use kube::{Api, CustomResourceExt as _, ResourceExt as _};
+use leadergroup_api::LeaderGroup;
+
+use super::group;
+use super::installation::{OPERATOR_LABEL, fields};
+use super::snapshot::{Installation, May, Place};
+use crate::objects::{Plan, account, holder};
+use crate::owner::Owner;
+use crate::rights::{Account, Checked, Right, may};
+use crate::session::{Session, is_forbidden};
+
+/// Where the operator is, unless its pods say otherwise.
+const OPERATOR_NAMESPACE: &str = "leadergroup-system";
+/// The Lease that its replicas campaign for.
+const OPERATOR_LEASE: &str = "leadergroup-operator";
+/// The policy of `config/admission`, and its binding.
+const POLICY: &str = "leadergroup-lease-rights";
+/// What the operator has to be allowed.
+const OPERATOR_ROLE: &str = include_str!("../../../../../config/rbac/role.yaml");
+/// Questions under way at a time.
+const AT_A_TIME: usize = 8;
+
+/// A list that may be refused, or of a kind that there is not.
+fn checked<T>(result: kube::Result<T>, what: &str) -> Result<Checked<T>> {
+    match result {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) if is_forbidden(&error) => Ok(Err(format!("you may not {what}"))),
+        Err(error) => Err(error).with_context(|| format!("can't {what}")),
+    }
+}
+
+/// The fields that this plugin knows of.
+pub fn known_fields() -> Result<Vec<String>> {
+    Ok(fields_of(&LeaderGroup::crd())?.unwrap_or_default())
+}
+
+fn fields_of(definition: &CustomResourceDefinition) -> Result<Option<Vec<String>>> {
+    let version = definition.spec.versions.iter().find(|version| version.name == "v1alpha1" && version.served);
+    let schema = version.and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
+    schema.map(|schema| Ok(fields(&serde_json::to_value(schema)?))).transpose()
+}
+
+pub async fn installation(session: &Session) -> Result<Installation> {
+    let client = &session.client;
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let definition = checked(definitions.get_opt(LeaderGroup::crd_name()).await, "get custom resource definitions")?;
+    let definition = definition.and_then(|found| match found {
+        Some(found) => fields_of(&found).map_err(|error| error.to_string()),
+        None => Ok(None),
+    });
+
+    let pods: Api<Pod> = Api::all(client.clone());
+    let pods = checked(pods.list(&ListParams::default().labels(OPERATOR_LABEL)).await, "list pods in all namespaces")?
+        .map(|list| list.items);
+    let first = pods.as_ref().ok().and_then(|pods| pods.first());
+    let namespace = first.and_then(kube::ResourceExt::namespace).unwrap_or_else(|| OPERATOR_NAMESPACE.to_owned());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
+    let lease = checked(leases.get_opt(OPERATOR_LEASE).await, "get the operator's Lease")?;
+
+    let lacks = match first.and_then(account) {
+        Some(name) => lacking(session, &Account { namespace, name: name.to_owned() }).await?,
+        None => Err("it is not known which ServiceAccount the operator has".to_owned()),
+    };
+    Ok(Installation { definition, pods, lease, lacks, admission: admission(session).await? })
+}
+
+/// What the operator has to be allowed and is not.
+async fn lacking(session: &Session, operator: &Account) -> Result<Checked<Vec<Right>>> {
+    let role: ClusterRole = serde_yaml_ng::from_str(OPERATOR_ROLE)?;
+    let wanted = role.rules.into_iter().flatten().flat_map(|rule| {
+        let groups = rule.api_groups.unwrap_or_default();
+        let resources = rule.resources.unwrap_or_default();
+        let all =
+            groups.into_iter().flat_map(move |group| resources.clone().into_iter().map(move |r| (group.clone(), r)));
+        all.flat_map(move |(group, resource)| {
+            let (resource, subresource) = resource.split_once('/').unwrap_or((&resource, ""));
+            let right =
+                Right { group, resource: resource.to_owned(), subresource: subresource.to_owned(), ..Right::default() };
+            rule.verbs.clone().into_iter().map(move |verb| Right { verb, ..right.clone() })
+        })
+    });
+    let answers =
+        stream::iter(wanted).map(|right| async move { anyhow::Ok((may(session, operator, &right).await?, right)) });
+    let answers: Vec<_> = answers.buffered(AT_A_TIME).try_collect().await?;
+    let mut lacks = Vec::new();
+    for (answer, right) in answers {
+        match answer {
+            Ok(true) => {}
+            Ok(false) => lacks.push(right),
+            Err(why) => return Ok(Err(why)),
+        }
+    }
+    Ok(Ok(lacks))
+}
+
+async fn admission(session: &Session) -> Result<Checked<Vec<&'static str>>> {
+    // API servers before 1.30 have no such kind, and answer as if there were no object.
+    let policy = Api::<ValidatingAdmissionPolicy>::all(session.client.clone()).get_opt(POLICY).await;
+    let binding = Api::<ValidatingAdmissionPolicyBinding>::all(session.client.clone()).get_opt(POLICY).await;
+    let policy = checked(policy.map(|found| found.is_some()), "get admission policies")?;
+    let binding = checked(binding.map(|found| found.is_some()), "get admission policies")?;
+    Ok(policy.and_then(|policy| {
+        let parts = [(policy, "ValidatingAdmissionPolicy"), (binding?, "ValidatingAdmissionPolicyBinding")];
+        Ok(parts.into_iter().filter(|(is_there, _)| !is_there).map(|(_, part)| part).collect())
+    }))
+}
+
+/// The namespaces to look at.
+pub async fn namespaces(session: &Session, all: bool) -> Result<Vec<String>> {
+    if !all {
+        return Ok(vec![session.namespace.clone()]);
+    }
+    let (groups, unreadable) = session.list::<LeaderGroup>(None).await?;
+    let unreadable = unreadable.into_iter().filter_map(|(metadata, _)| metadata.namespace);
+    let namespaces: BTreeSet<_> = groups.iter().filter_map(kube::ResourceExt::namespace).chain(unreadable).collect();
+    Ok(namespaces.into_iter().collect())
+}
+
+/// All of a namespace that matters to its groups.
+pub async fn place(session: &Session, namespace: &str) -> Result<Place> {
+    let (groups, unreadable) = session.list::<LeaderGroup>(Some(namespace)).await?;
+    let (leases, _) = session.list::<Lease>(Some(namespace)).await?;
+    let (pods, _) = session.list::<Pod>(Some(namespace)).await?;
+    let mut owners = BTreeMap::new();
+    for group in &groups {
+        let lease = leases.iter().find(|lease| lease.name_any() == group.lease_name());
+        let Some((plan, who)) = Plan::of(group).ok().zip(lease.and_then(holder)) else { continue };
+        for pod in plan.fitting(who, pods.iter().filter(|pod| !plan.has_candidate(pod))) {
+            // Only for the advice: without the right to read it there is a less helpful one.
+            if let Ok(Some(owner)) = Owner::of(&session.client, pod).await {
+                owners.insert(pod.name_any(), owner);
+            }
+        }
+    }
+    let unreadable = unreadable.into_iter().map(|(metadata, why)| (metadata.name.unwrap_or_default(), why)).collect();
+    Ok(Place { groups, unreadable, leases, pods, owners })
+}
+
+/// What the accounts of the group's candidates may do.
+pub async fn rights(
+    session: &Session,
+    namespace: &str,
+    place: &Place,
+    group: &LeaderGroup,
+) -> Result<Checked<Vec<May>>> {
+    let Ok(plan) = Plan::of(group) else { return Ok(Ok(Vec::new())) };
+    let candidates = place.pods.iter().filter(|pod| plan.has_candidate(pod));
+    let accounts: BTreeSet<_> = candidates.filter_map(account).collect();
+    let mut all = Vec::new();
+    for name in accounts {
+        let account = Account { namespace: namespace.to_owned(), name: name.to_owned() };
+        match of_account(session, account, group.lease_name()).await? {
+            Ok(may) => all.push(may),
+            Err(why) => return Ok(Err(why)),
+        }
+    }
+    Ok(Ok(all))
+}
+
+async fn of_account(session: &Session, account: Account, lease: &str) -> Result<Checked<May>> {
+    let here = &account.namespace;
+    let named = |verb| Right::on_leases(verb, here, lease);
+    let everything = Right {
+        verb: "*".into(),
+        group: "*".into(),
+        resource: "*".into(),
+        namespace: here.clone(),
+        ..Right::default()
+    };
+    let questions = [
+        named("get"),
+        named("update"),
+        named("patch"),
+        named("watch"),
+        Right::on_leases("create", here, ""),
+        Right::on_leases("update", "", ""),
+        everything,
+    ];
+    let asked = stream::iter(&questions).map(|right| may(session, &account, right));
+    let answers: Vec<Checked<bool>> = asked.buffered(AT_A_TIME).try_collect().await?;
+    let answers: Checked<Vec<bool>> = answers.into_iter().collect();
+    Ok(answers.map(|may| match may.as_slice() {
+        [get, update, patch, watch, create, update_anywhere, everything] => May {
+            get: *get,
+            update: *update || *patch,
+            watch: *watch,
+            create: *create,
+            update_anywhere: *update_anywhere,
+            everything: *everything,
+            account: account.clone(),
+        },
+        _ => unreachable!("as many answers as questions"),
+    }))
+}
+
+/// The findings about a namespace's groups, or about the one of that name.
+pub async fn findings(session: &Session, namespace: &str, only: Option<&str>) -> Result<Vec<super::Finding>> {
+    let place = place(session, namespace).await?;
+    let mut findings = group::unreadable(namespace, &place);
+    findings.retain(|finding| only.is_none_or(|name| finding.about == format!("{namespace}/{name}")));
+    let wanted: Vec<_> = place.groups.iter().filter(|group| only.is_none_or(|name| group.name_any() == name)).collect();
+    if let Some(name) = only
+        && wanted.is_empty()
+        && findings.is_empty()
+    {
+        anyhow::bail!(
+            "there is no LeaderGroup {name} in namespace {namespace}: `kubectl get leadergroups -A` lists them"
+        );
+    }
+    for group in wanted {
+        let rights = rights(session, namespace, &place, group).await?;
+        findings.extend(group::examine(&super::Patient { namespace, place: &place, group, rights: &rights }));
+    }
+    Ok(findings)
+}
