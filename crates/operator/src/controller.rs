@@ -6,8 +6,9 @@
 
 mod rights;
 
+use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::OptionFuture;
 use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll};
@@ -62,7 +63,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let mut engine = Engine::new(clears_in_system_namespaces);
-    let mut changes = watches(&client);
+    let mut changes = watches(&client, &metrics);
     let mut rights = rights::changes(&client);
     let mut under_way = FuturesUnordered::new();
     let [actions, switches, reports, audits] =
@@ -83,7 +84,7 @@ pub async fn run(
             // Before all else: what was decided in a term ends with it.
             Some(news) = news, if campaigns => {
                 term.cancel();
-                metrics.forget_groups();
+                metrics.leads(matches!(news, News::Leads(_)));
                 match news {
                     News::Leads(number) => {
                         term = CancellationToken::new();
@@ -123,7 +124,7 @@ pub async fn run(
             let applier = Applier::new(client.clone(), clock, begun.leads());
             campaign = Some((begun, applier));
         }
-        metrics.show_groups(engine.take_figures());
+        metrics.see(engine.take_seen());
         if let Some((_, applier)) = &campaign {
             for work in engine.take_work() {
                 let gate = match &work.job {
@@ -132,7 +133,7 @@ pub async fn run(
                     Job::Audit(_) => &audits,
                     Job::Route(_) | Job::WriteStatus { .. } | Job::WriteInvalid { .. } | Job::Tell(_) => &reports,
                 };
-                under_way.push(perform(applier.clone(), gate.clone(), term.clone(), work).boxed());
+                under_way.push(perform(applier.clone(), metrics.clone(), gate.clone(), term.clone(), work).boxed());
             }
         }
     }
@@ -148,34 +149,38 @@ pub async fn run(
 /// Does one piece of work, unless its term ends before it can begin. What has begun is waited for.
 async fn perform(
     applier: Applier,
+    metrics: Arc<Metrics>,
     gate: Arc<Semaphore>,
     term: CancellationToken,
     work: Work,
 ) -> Option<(Work, Outcome)> {
+    let decided = Instant::now();
     let _permit = tokio::select! {
         biased;
         () = term.cancelled() => return None,
         permit = gate.acquire() => permit.ok()?,
     };
-    let outcome = applier.perform(&work).await?;
-    Some((work, outcome))
+    let outcome = applier.perform(&work).await;
+    metrics.worked(&work.job, decided.elapsed());
+    Some((work, outcome?))
 }
 
 /// The six watches as one stream. Pods and Leases wait for groups and nodes to be listed: a pod is filed under the
 /// groups that exist, and whose word its phase is depends on its node.
-fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
+fn watches(client: &Client, metrics: &Arc<Metrics>) -> SelectAll<BoxStream<'static, Change>> {
     let (groups_listed, on_groups) = watch::channel(false);
     let (nodes_listed, on_nodes) = watch::channel(false);
     let config = || watcher::Config::default().timeout(WATCH_SECONDS);
-    let groups = announce(one::<GroupWire>(Api::all(client.clone()), config()), groups_listed);
-    let nodes = announce(one::<NodeWire>(Api::all(client.clone()), config()), nodes_listed);
+    let groups = announce(one::<GroupWire>(Api::all(client.clone()), config(), metrics), groups_listed);
+    let nodes = announce(one::<NodeWire>(Api::all(client.clone()), config(), metrics), nodes_listed);
     // Each node renews a Lease of its own there.
     let elections = config().fields(&format!("metadata.namespace!={HEARTBEATS}"));
-    let leases = after(one::<LeaseWire>(Api::all(client.clone()), elections), on_groups.clone(), on_nodes.clone());
-    let pods = after(one::<PodWire>(Api::all(client.clone()), config()), on_groups, on_nodes);
+    let leases =
+        after(one::<LeaseWire>(Api::all(client.clone()), elections, metrics), on_groups.clone(), on_nodes.clone());
+    let pods = after(one::<PodWire>(Api::all(client.clone()), config(), metrics), on_groups, on_nodes);
     let own = || config().labels(&format!("{MANAGED_BY}={MANAGER}"));
-    let services = one::<ServiceWire>(Api::all(client.clone()), own());
-    let slices = one::<SliceWire>(Api::all(client.clone()), own());
+    let services = one::<ServiceWire>(Api::all(client.clone()), own(), metrics);
+    let slices = one::<SliceWire>(Api::all(client.clone()), own(), metrics);
     stream::select_all([
         groups.map(Change::Group).boxed(),
         nodes.map(Change::Node).boxed(),
@@ -187,14 +192,17 @@ fn watches(client: &Client) -> SelectAll<BoxStream<'static, Change>> {
 }
 
 /// One watch that never ends: errors are logged, and the watch is opened again after a while.
-fn one<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
+fn one<K>(api: Api<K>, config: watcher::Config, metrics: &Arc<Metrics>) -> impl Stream<Item = Event<K>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    watcher(api, config).default_backoff().filter_map(|event| async move {
-        event
-            .inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted, opening it again"))
-            .ok()
+    let metrics = metrics.clone();
+    watcher(api, config).default_backoff().filter_map(move |event| {
+        let event = event.inspect_err(|error| {
+            metrics.watch_restarted(K::kind(&()));
+            tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted, opening it again");
+        });
+        ready(event.ok())
     })
 }
 

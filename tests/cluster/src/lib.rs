@@ -82,6 +82,16 @@ pub fn toxiproxy() -> anyhow::Result<PathBuf> {
     binaries::toxiproxy()
 }
 
+/// Builds Prometheus unless it is in the cache, and returns its path.
+pub fn prometheus() -> anyhow::Result<PathBuf> {
+    binaries::prometheus()
+}
+
+/// Builds promtool, which checks and tests Prometheus' rules, unless it is in the cache, and returns its path.
+pub fn promtool() -> anyhow::Result<PathBuf> {
+    binaries::promtool()
+}
+
 /// Tells the person who waits what goes on.
 fn progress(line: &str) {
     eprintln!("cluster: {line}");

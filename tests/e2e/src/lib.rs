@@ -26,6 +26,7 @@ mod lease;
 mod namespace;
 mod operator;
 mod pod;
+mod prometheus;
 mod session;
 mod timeline;
 
@@ -38,5 +39,6 @@ pub use lease::{LeaseView, lease_of};
 pub use namespace::{Namespace, PATIENCE};
 pub use operator::Operator;
 pub use pod::PodView;
+pub use prometheus::{Prometheus, Sample};
 pub use session::{Session, tell_not_proven};
 pub use timeline::{Entry, Seen, Timeline};

@@ -10,6 +10,7 @@ mod elector_serve;
 mod evidence;
 mod guard;
 mod identity;
+mod monitoring;
 
 use std::time::Duration;
 
