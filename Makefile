@@ -163,9 +163,10 @@ manifests: ## Write what installs the operator, in one file, and the chart's arc
 	ls $(manifests)
 
 .PHONY: generate
-generate: ## Write crds/ from the code
+generate: ## Write crds/ and README's tables of metrics and alerts from the code
 	$(CARGO) run -q -p leadergroup-api > crds/leadergroups.yaml.new
 	mv crds/leadergroups.yaml.new crds/leadergroups.yaml
+	WRITE_README=1 $(test) -q --test metrics --test alerts the_readme_has_the_table
 
 .PHONY: cluster
 cluster: ## Start a real cluster, or find the one that runs

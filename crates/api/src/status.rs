@@ -42,7 +42,7 @@ pub struct LeaderGroupStatus {
     pub history: Vec<Transition>,
 
     /// Whether there is a leader (`Ready`), and what is in the way (`Stalled`, `CandidatesFound`, `HolderSuspect`,
-    /// `LeaseSuspect`, `CandidatesAuthorized`). Where `spec.routing` is set, whether traffic goes to the leader and to
+    /// `LeaseSuspect`, `CandidatesAuthorized`), and how it goes (`Flapping`, `TimingSuspect`, `LeaderSuspect`). Where `spec.routing` is set, whether traffic goes to the leader and to
     /// nobody else (`Routed`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -210,4 +210,21 @@ pub enum TransitionReason {
     LeaseDeleted,
     /// It happened while the operator was not watching.
     Unobserved,
+}
+
+impl TransitionReason {
+    /// The name as written in status, metrics and docs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "First",
+            Self::Released => "Released",
+            Self::Cleared => "Cleared",
+            Self::ClearedUnconfirmed => "ClearedUnconfirmed",
+            Self::Expired => "Expired",
+            Self::Replaced => "Replaced",
+            Self::Taken => "Taken",
+            Self::LeaseDeleted => "LeaseDeleted",
+            Self::Unobserved => "Unobserved",
+        }
+    }
 }

@@ -5,34 +5,26 @@
 //! it keeps the watches, for a takeover takes no longer than a decision.
 
 mod rights;
+mod watches;
 
-use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::OptionFuture;
-use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll};
-use futures::{FutureExt, Stream, StreamExt};
-use k8s_openapi::NamespaceResourceScope;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource};
-use leadergroup_api::MANAGER;
+use futures::stream::{FuturesUnordered, SelectAll};
+use futures::{FutureExt, StreamExt};
+use kube::Client;
 use leadergroup_elector::StartError;
-use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
 use crate::candidacy::{Campaign, Candidacy, News};
 use crate::engine::{Engine, Job, Outcome, Work};
-use crate::index::{Change, HEARTBEATS};
 use crate::metrics::Metrics;
 use crate::routing::Write;
 use crate::telemetry::Health;
 use crate::time::Clock;
-use crate::traffic::wire::{MANAGED_BY, ServiceWire, SliceWire};
-use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
 /// A watch is reopened after that many seconds, so that one that died silently is noticed.
 const WATCH_SECONDS: u32 = 60;
@@ -73,7 +65,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let mut engine = Engine::new(reach.clears_in_system_namespaces).within(reach.namespaces.clone());
-    let mut changes = watches(&client, &reach.namespaces);
+    let mut changes = watches::changes(&client, &metrics, &reach.namespaces);
     // An operator for some namespaces learns by its periodic audits that rights have changed, if it may audit.
     let mut rights = if reach.namespaces.is_empty() { rights::changes(&client) } else { SelectAll::new() };
     let mut under_way = FuturesUnordered::new();
@@ -95,7 +87,7 @@ pub async fn run(
             // Before all else: what was decided in a term ends with it.
             Some(news) = news, if campaigns => {
                 term.cancel();
-                metrics.forget_groups();
+                metrics.leads(matches!(news, News::Leads(_)));
                 match news {
                     News::Leads(number) => {
                         term = CancellationToken::new();
@@ -135,7 +127,7 @@ pub async fn run(
             let applier = Applier::new(client.clone(), clock, begun.leads());
             campaign = Some((begun, applier));
         }
-        metrics.show_groups(engine.take_figures());
+        metrics.see(engine.take_seen());
         if let Some((_, applier)) = &campaign {
             for work in engine.take_work() {
                 let gate = match &work.job {
@@ -144,7 +136,7 @@ pub async fn run(
                     Job::Audit(_) => &audits,
                     Job::Route(_) | Job::WriteStatus { .. } | Job::WriteInvalid { .. } | Job::Tell(_) => &reports,
                 };
-                under_way.push(perform(applier.clone(), gate.clone(), term.clone(), work).boxed());
+                under_way.push(perform(applier.clone(), metrics.clone(), gate.clone(), term.clone(), work).boxed());
             }
         }
     }
@@ -160,147 +152,18 @@ pub async fn run(
 /// Does one piece of work, unless its term ends before it can begin. What has begun is waited for.
 async fn perform(
     applier: Applier,
+    metrics: Arc<Metrics>,
     gate: Arc<Semaphore>,
     term: CancellationToken,
     work: Work,
 ) -> Option<(Work, Outcome)> {
+    let decided = Instant::now();
     let _permit = tokio::select! {
         biased;
         () = term.cancelled() => return None,
         permit = gate.acquire() => permit.ok()?,
     };
-    let outcome = applier.perform(&work).await?;
-    Some((work, outcome))
-}
-
-/// All watches as one stream: of the whole cluster, or of each of these namespaces.
-fn watches(client: &Client, namespaces: &[Arc<str>]) -> SelectAll<BoxStream<'static, Change>> {
-    let (nodes_listed, on_nodes) = watch::channel(false);
-    let nodes = nodes(client, !namespaces.is_empty()).inspect(move |change| {
-        if matches!(change, Change::Node(Event::InitDone) | Change::NodesHidden) {
-            nodes_listed.send_replace(true);
-        }
-    });
-    let mut all = stream::select_all([nodes.boxed()]);
-    if namespaces.is_empty() {
-        all.extend(within(client, None, &on_nodes));
-    }
-    for namespace in namespaces {
-        let namespace = namespace.clone();
-        let theirs = within(client, Some(&namespace), &on_nodes);
-        all.push(theirs.map(move |change| Change::Within(namespace.clone(), Box::new(change))).boxed());
-    }
-    all
-}
-
-/// The watches of what is in a namespace, or in all of them. Pods and Leases wait for groups and nodes to be listed: a pod
-/// is filed under the groups that exist, and whose word its phase is depends on its node.
-fn within(
-    client: &Client,
-    namespace: Option<&str>,
-    on_nodes: &watch::Receiver<bool>,
-) -> SelectAll<BoxStream<'static, Change>> {
-    let (groups_listed, on_groups) = watch::channel(false);
-    let groups = announce(one::<GroupWire>(api(client, namespace), config()), groups_listed);
-    // Each node renews a Lease of its own there.
-    let elections = config().fields(&format!("metadata.namespace!={HEARTBEATS}"));
-    let leases = after(one::<LeaseWire>(api(client, namespace), elections), on_groups.clone(), on_nodes.clone());
-    let pods = after(one::<PodWire>(api(client, namespace), config()), on_groups, on_nodes.clone());
-    let own = || config().labels(&format!("{MANAGED_BY}={MANAGER}"));
-    let services = one::<ServiceWire>(api(client, namespace), own());
-    let slices = one::<SliceWire>(api(client, namespace), own());
-    stream::select_all([
-        groups.map(Change::Group).boxed(),
-        leases.map(Change::Lease).boxed(),
-        pods.map(Change::Pod).boxed(),
-        services.map(Change::Service).boxed(),
-        slices.map(Change::Slice).boxed(),
-    ])
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-fn config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
-}
-
-/// The watch of nodes. An operator that `may_go_without` says once that it may not read them, and goes on asking: the
-/// right can be granted while it runs.
-fn nodes(client: &Client, may_go_without: bool) -> impl Stream<Item = Change> + Send + use<> {
-    let mut hidden = false;
-    watcher(Api::<NodeWire>::all(client.clone()), config()).default_backoff().filter_map(move |event| {
-        ready(match event {
-            Ok(event) => {
-                hidden = false;
-                Some(Change::Node(event))
-            }
-            Err(error) if may_go_without && is_forbidden(&error) => {
-                let is_news = !std::mem::replace(&mut hidden, true);
-                if is_news {
-                    tracing::warn!(
-                        "this operator may not read nodes, so a node that is lost does not show, and a pod's terminal phase \
-                         proves nothing: fewer holders are cleared before their Lease has run out; \
-                         config/components/cluster-reads grants it"
-                    );
-                }
-                is_news.then_some(Change::NodesHidden)
-            }
-            Err(error) => {
-                tell_interrupted::<NodeWire>(&error);
-                None
-            }
-        })
-    })
-}
-
-fn is_forbidden(error: &watcher::Error) -> bool {
-    use kube::Error::Api;
-    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
-    matches!(error, InitialListFailed(Api(status)) | WatchStartFailed(Api(status)) | WatchError(status) if status.is_forbidden())
-}
-
-/// One watch that never ends: errors are logged, and the watch is opened again after a while.
-fn one<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
-{
-    watcher(api, config)
-        .default_backoff()
-        .filter_map(|event| async move { event.inspect_err(tell_interrupted::<K>).ok() })
-}
-
-fn tell_interrupted<K: Resource<DynamicType = ()>>(error: &watcher::Error) {
-    tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted, opening it again");
-}
-
-fn announce<K: Send + 'static>(
-    events: impl Stream<Item = Event<K>> + Send,
-    listed: watch::Sender<bool>,
-) -> impl Stream<Item = Event<K>> + Send {
-    events.inspect(move |event| {
-        if matches!(event, Event::InitDone) {
-            listed.send_replace(true);
-        }
-    })
-}
-
-fn after<K: Send + 'static>(
-    events: impl Stream<Item = Event<K>> + Send,
-    mut one: watch::Receiver<bool>,
-    mut other: watch::Receiver<bool>,
-) -> impl Stream<Item = Event<K>> + Send {
-    let both = async move {
-        // The senders live as long as the streams that are merged with this one.
-        let _ = one.wait_for(|listed| *listed).await;
-        let _ = other.wait_for(|listed| *listed).await;
-    };
-    both.map(move |()| events).flatten_stream()
+    let outcome = applier.perform(&work).await;
+    metrics.worked(&work.job, decided.elapsed());
+    Some((work, outcome?))
 }

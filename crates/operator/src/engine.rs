@@ -9,13 +9,14 @@
 //! wait for the action: a standby waits for the clear, which would have to share the API server with them. A renewal touches
 //! the index only; no decision is made for it unless the last one said that renewals matter.
 
+mod audits;
 mod lanes;
 mod lists;
-
-mod audits;
+mod seen;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use leadergroup_api::LeaderGroupStatus;
 
@@ -32,6 +33,7 @@ use crate::wire::LeaseWire;
 pub use crate::work::{Failure, Job, Outcome, Stored, Term, Work};
 use lanes::Lanes;
 use lists::Lists;
+pub use seen::Seen;
 
 /// What is kept for one group.
 #[derive(Debug, Default)]
@@ -53,7 +55,7 @@ struct Entry {
     statuses: Statuses,
     act_retry: Option<Retry>,
     write_retry: Option<Retry>,
-    figures: GroupFigures,
+    figures: Option<Arc<GroupFigures>>,
     /// What is under way about its traffic, if that was ever anything.
     lanes: Option<Box<Lanes>>,
 }
@@ -81,7 +83,7 @@ pub struct Engine {
     timers: BTreeSet<(Mono, Key)>,
     waiting: BTreeSet<Key>,
     audits: Schedule,
-    figures: Vec<(Key, GroupFigures)>,
+    seen: Vec<Seen>,
     lists: Lists,
     work: Vec<Work>,
 }
@@ -114,7 +116,7 @@ impl Engine {
         self.waiting.clear();
         self.work.clear();
         self.audits = Schedule::default();
-        self.figures.clear();
+        self.seen.clear();
     }
 
     /// Takes in one watch event.
@@ -207,7 +209,7 @@ impl Engine {
                 match result {
                     Ok(pods) => {
                         let pods = pods.into_iter().map(Pod::from).collect();
-                        entry.memory.read_pods = Some(ReadPods { requested_at, name, pods });
+                        entry.memory.read_pods = Some(ReadPods { requested_at, name, pods, contradicted: false });
                         entry.succeeded();
                     }
                     Err(failure) => self.failed(key, "read the candidates", failure, now),
@@ -236,6 +238,7 @@ impl Engine {
             let landed = free && as_written;
             // If it landed and the holder is back, the Lease moved after the proof; so no other may be cleared on it.
             entry.memory.note_cleared(clear, landed, now);
+            self.seen.extend(landed.then(|| Seen::Cleared(clear.clone())));
         }
         if let Some(lease) = lease {
             entry.memory.note_lease_read(lease.moved_at);
@@ -261,6 +264,7 @@ impl Engine {
             Ok(lease) => {
                 entry.memory.note_cleared(&clear, true, now);
                 entry.succeeded();
+                self.seen.push(Seen::Cleared(clear.clone()));
                 let after = now.mono.saturating_sub(clear.since);
                 let ground = match clear.ground {
                     Ground::Proof => "",
@@ -360,6 +364,7 @@ impl Engine {
             let entry =
                 self.entries.entry(key.clone()).or_insert_with(|| Entry { uid: uid.clone(), ..Entry::default() });
             let is_new = entry.told_invalid.as_ref() != Some(&message);
+            let undecodable = status::undecodable(message.clone(), now);
             if is_new && Retry::is_due(entry.write_retry.as_ref(), now) && entry.statuses.admit(now.mono) {
                 entry.told_invalid = Some(message.clone());
                 tracing::warn!(group = %key, "{message}");
@@ -368,7 +373,7 @@ impl Engine {
             }
             self.stop_traffic(key, now);
             self.audits.forget(key);
-            self.note_figures(key, GroupFigures::default());
+            self.see_group(key, &undecodable);
             self.set_wake(key, None, now);
             return;
         }
@@ -387,7 +392,9 @@ impl Engine {
             Ok(_) => {
                 let Some(snapshot) = self.index.snapshot(key) else { return };
                 entry.memory.audit = self.audits.finding(key);
+                let began = Instant::now();
                 let decision = decide(&snapshot, &mut entry.memory, now);
+                let took = began.elapsed();
                 let verdict = decision.status.holder.as_ref().map(|h| h.verdict.as_str());
                 tracing::debug!(group = %key, verdict, action = ?decision.action, "decided");
                 entry.renewals_matter = decision.renewals_matter;
@@ -397,6 +404,7 @@ impl Engine {
                     let job = Job::Act(action);
                     self.work.push(Work { term: self.term, group: key.clone(), uid: uid.clone(), job });
                 }
+                self.see_decision(key, decision.noted, took);
                 self.route(key, decision.routing, now);
                 self.observe_audit(key, decision.audit.ok(), now);
                 (decision.status, decision.notices, decision.wake)
@@ -414,7 +422,7 @@ impl Engine {
             self.tell(key, notice, now);
         }
         self.publish(key);
-        self.note_figures(key, GroupFigures::of(&desired));
+        self.see_group(key, &desired);
         self.write_status(key, desired, now);
         self.set_wake(key, wake, now);
     }
@@ -442,32 +450,11 @@ impl Engine {
         self.work.push(Work { term: self.term, group: key.clone(), uid, job });
     }
 
-    fn tell(&mut self, key: &Key, notice: Notice, now: Now) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let Some(notice) = entry.told.admit(notice, now.mono) else { return };
-        let pod = notice.pod.as_ref().map(|(name, _)| name.as_str());
-        if notice.warning {
-            tracing::warn!(group = %key, pod, reason = notice.reason, "{}", notice.note);
-        } else {
-            tracing::info!(group = %key, pod, reason = notice.reason, "{}", notice.note);
-        }
-        entry.held.push(notice);
-        self.publish(key);
-    }
-
-    fn publish(&mut self, key: &Key) {
-        let Some(entry) = self.entries.get_mut(key).filter(|e| !e.acting) else { return };
-        let term = self.term;
-        let work = |notice| Work { term, group: key.clone(), uid: entry.uid.clone(), job: Job::Tell(notice) };
-        self.work.extend(entry.held.drain(..).map(work));
-    }
-
     fn forget(&mut self, key: &Key) {
         self.audits.forget(key);
-        self.note_figures(key, GroupFigures::default());
-        if let Some(entry) = self.entries.remove(key)
-            && let Some((at, _)) = entry.wake
-        {
+        let Some(entry) = self.entries.remove(key) else { return };
+        self.seen.push(Seen::Gone(key.clone()));
+        if let Some((at, _)) = entry.wake {
             self.timers.remove(&(at, key.clone()));
         }
     }
@@ -477,7 +464,8 @@ impl Engine {
         let of_lanes = entry.lanes.iter().flat_map(|lanes| lanes.retries());
         let retries = [&entry.act_retry, &entry.write_retry].into_iter().chain(of_lanes);
         let retries = retries.flatten().map(|r| r.not_before);
-        let retry = retries.chain(entry.statuses.waits_until).filter(|at| *at > now.mono).min();
+        let retry =
+            retries.chain(entry.statuses.waits_until).chain(entry.memory.recheck_at).filter(|at| *at > now.mono).min();
         let decided = wake.and_then(|wake| match wake {
             Wake::At(at) => Some((at, wake)),
             Wake::WhenLeaseRunsOut => self.index.runs_out_at(key).map(|at| (at, wake)),

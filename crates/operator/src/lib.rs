@@ -20,6 +20,7 @@ pub mod judge;
 pub mod metrics;
 pub mod model;
 pub mod pace;
+pub mod renewals;
 mod retry;
 pub mod routing;
 pub mod telemetry;

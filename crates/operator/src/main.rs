@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser};
+use kube::client::ClientBuilder;
 use leadergroup_elector::{Options, Timing};
 use leadergroup_operator::candidacy::Candidacy;
 use leadergroup_operator::controller;
-use leadergroup_operator::metrics::Metrics;
+use leadergroup_operator::metrics::{Metrics, TimeRequests};
 use leadergroup_operator::telemetry::{Health, LogFormat, init_logs, serve};
 use leadergroup_operator::time::Clock;
 use tokio::net::TcpListener;
@@ -118,14 +119,15 @@ async fn main() -> anyhow::Result<()> {
     config.read_timeout = Some(controller::LONGEST_SILENCE);
     config.reset_reader_on_write = true;
     let candidacy = args.election.candidacy(&config)?;
-    let client = kube::Client::try_from(config).context("the API server's address or credentials can't be used")?;
+    let metrics = Arc::new(Metrics::default());
+    let client = ClientBuilder::try_from(config).context("the API server's address or credentials can't be used")?;
+    let client = client.with_layer(&TimeRequests(metrics.clone())).build();
     let listener = TcpListener::bind(args.health_address)
         .await
         .with_context(|| format!("can't listen on {}: set --health-address", args.health_address))?;
 
     let stop = CancellationToken::new();
     let health = Arc::new(Health::default());
-    let metrics = Arc::new(Metrics::default());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn({

@@ -10,6 +10,7 @@ use leadergroup_api::TransitionReason;
 use leadergroup_elector::lease::TIMING;
 use leadergroup_identity::{HOSTNAME_MAX, PodNames};
 
+use crate::renewals::{Renewals, Rhythm};
 use crate::time::{Mono, Now};
 use crate::wire::{ContainerStateWire, ContainerStatusWire, LeaseRecord, LeaseWire, NodeWire, PodWire};
 
@@ -339,6 +340,8 @@ pub struct Lease {
     pub clock_off_by: Option<i64>,
     /// The latest renewal of the present term: a clock that was set back is not trusted before it has caught up.
     latest_renewal: Option<Timestamp>,
+    /// How late the renewals of the present term came.
+    pub renewals: Renewals,
     /// How the term before this one ended.
     pub before: Option<Before>,
     /// Versions between this record and the one before may have gone unseen.
@@ -367,6 +370,8 @@ pub struct Before {
     pub shrunk: bool,
     /// Whether its last renewal still stands in the Lease. A holder that releases writes the time it did.
     pub times_kept: bool,
+    /// How its renewals came.
+    pub rhythm: Option<Rhythm>,
 }
 
 impl Lease {
@@ -386,6 +391,7 @@ impl Lease {
             off: 0,
             clock_off_by: None,
             latest_renewal: None,
+            renewals: Renewals::default(),
             before: None,
             after_gap: true,
         }
@@ -404,6 +410,9 @@ impl Lease {
         let same_holder = record.holder() == self.record.holder();
         if same_holder {
             self.longest = self.longest.max(record.duration());
+            if !after_gap && self.seen_moving {
+                self.renewals.note(self.gap_to(&record, now), Mono::from_secs(self.longest.unwrap_or(0)), now.mono);
+            }
             self.note_renewal(&record, now);
         } else {
             self.before = Some(Before {
@@ -412,7 +421,9 @@ impl Lease {
                 ran_out: now.mono + Mono::from_secs(1) >= self.moved_at + Mono::from_secs(self.longest.unwrap_or(0)),
                 shrunk: self.record.duration() == Some(1) && self.longest > Some(1),
                 times_kept: record.renew_time.is_some() && record.renew_time == self.record.renew_time,
+                rhythm: self.renewals.rhythm(),
             });
+            self.renewals = Renewals::default();
             self.longest = record.duration();
             self.sane = SaneRenewals { since: now.mono, ..SaneRenewals::default() };
             (self.off, self.clock_off_by) = (0, None);
@@ -433,6 +444,14 @@ impl Lease {
         let cleared = self.record.holder().is_none() && self.record.duration() == Some(1);
         let reason = if before.ran_out { TransitionReason::Expired } else { TransitionReason::Cleared };
         cleared.then_some(reason)
+    }
+
+    /// How long after the last this renewal came: by its arrival or by what it says, whichever is less, for neither a slow
+    /// watch nor a clock that was set makes a renewal late.
+    fn gap_to(&self, record: &LeaseRecord, now: Now) -> Mono {
+        let arrived = now.mono.saturating_sub(self.moved_at);
+        let said = record.renewed().zip(self.record.renewed()).map(|(renewed, before)| renewed.duration_since(before));
+        said.and_then(|said| Mono::try_from(said).ok()).map_or(arrived, |said| said.min(arrived))
     }
 
     fn note_renewal(&mut self, record: &LeaseRecord, now: Now) {

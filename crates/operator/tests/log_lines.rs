@@ -53,7 +53,8 @@ fn a_lease_that_flaps_between_live_candidates_is_logged_seldom() {
             cluster.pass(20);
         }
     });
-    assert!((1..=BURST).contains(&lines), "{lines} lines");
+    // LeaderChanged, and once each Flapping's, TimingSuspect's and LeaderSuspect's.
+    assert!((1..=BURST + 3).contains(&lines), "{lines} lines");
 }
 
 #[test]
@@ -72,6 +73,6 @@ fn clears_that_are_outrun_time_and_again_are_logged_seldom() {
     });
     let tried = cluster.count("Clear") - before;
     assert!(tried >= TURNS / 2, "{tried} clears were tried");
-    // LeaderChanged, HolderTerminated, HolderUnresolved, HolderCleared, LeaseSuspect's.
-    assert!(lines <= 5 * BURST, "{lines} lines of {tried} clears");
+    // LeaderChanged, HolderTerminated, HolderUnresolved, HolderCleared, LeaseSuspect's, and how the group conducts itself.
+    assert!(lines <= 6 * BURST, "{lines} lines of {tried} clears");
 }

@@ -386,28 +386,25 @@ fn rights_that_change_all_the_time_are_asked_about_every_five_seconds() {
 }
 
 #[test]
-fn figures_follow_the_condition_and_go_with_the_group() {
+fn the_metric_follows_the_condition_and_goes_with_the_group() {
+    let shown = |c: &Cluster| c.metric(r#"leadergroup_candidates_authorized{namespace="shop",group="web"}"#);
     let mut cluster = led_without(&UPDATE);
-    let mut last = || cluster.engine.take_figures().pop().map(|(_, figures)| figures.authorized);
-    assert_eq!(last(), Some(Some(false)));
+    assert_eq!(shown(&cluster), Some(0.0));
     cluster.api.denied.clear();
     change_rights(&mut cluster, &shop());
     cluster.pass(2_000);
-    let last = |cluster: &mut Cluster| cluster.engine.take_figures().pop().map(|(_, figures)| figures.authorized);
-    assert_eq!(last(&mut cluster), Some(Some(true)));
-    cluster.renew_times("web-0", 5);
-    assert_eq!(last(&mut cluster), None, "nothing new");
+    assert_eq!(shown(&cluster), Some(1.0));
     let sound = cluster.api.get(Kind::Group, "web").unwrap().clone();
     let mut unreadable = sound.clone();
     unreadable["spec"]["staleHolder"] = json!("no object");
     cluster.put_group(unreadable);
-    assert_eq!(last(&mut cluster), Some(None), "what is not read is not known");
+    assert_eq!(shown(&cluster), None, "what is not read is not known");
     assert_eq!(cluster.condition("Stalled"), "True Undecodable");
     cluster.put_group(sound);
     cluster.pass(2_000);
-    assert_eq!(last(&mut cluster), Some(Some(true)));
+    assert_eq!(shown(&cluster), Some(1.0));
     cluster.delete(Kind::Group, "web");
-    assert_eq!(last(&mut cluster), Some(None));
+    assert_eq!(shown(&cluster), None);
 }
 
 // === one at a time ===

@@ -19,18 +19,27 @@ use crate::state::lock_file;
 const KUBERNETES: (&str, &str, &str) = ("v1.37.2", "1", "37");
 
 /// A Go module of the checkout and the programs built from it.
+#[derive(Clone, Copy)]
 struct Module {
     /// The folder, from the checkout's root.
     folder: &'static str,
     /// The programs' names and packages.
     programs: &'static [(&'static str, &'static str)],
+    /// Build tags, with commas between.
+    tags: &'static str,
+}
+
+impl Module {
+    const fn new(folder: &'static str, programs: &'static [(&'static str, &'static str)]) -> Self {
+        Self { folder, programs, tags: "" }
+    }
 }
 
 const MODULES: &[Module] = &[
-    Module { folder: "tests/cluster/binaries/etcd", programs: &[("etcd", ".")] },
-    Module {
-        folder: "tests/cluster/binaries/kubernetes",
-        programs: &[
+    Module::new("tests/cluster/binaries/etcd", &[("etcd", ".")]),
+    Module::new(
+        "tests/cluster/binaries/kubernetes",
+        &[
             ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
             ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
             ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
@@ -38,37 +47,48 @@ const MODULES: &[Module] = &[
             ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
             ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
         ],
-    },
-    Module {
-        folder: "tests/cluster/binaries/containerd",
-        programs: &[
+    ),
+    Module::new(
+        "tests/cluster/binaries/containerd",
+        &[
             ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
             ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
             ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
         ],
-    },
-    Module { folder: "tests/cluster/binaries/kwok", programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")] },
-    Module { folder: "tests/cluster/binaries/pause", programs: &[("pause", ".")] },
+    ),
+    Module::new("tests/cluster/binaries/kwok", &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")]),
+    Module::new("tests/cluster/binaries/pause", &[("pause", ".")]),
 ];
 
 /// What only a real node needs.
 const NODE_PROGRAMS: [&str; 6] = ["kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "pause"];
 
-const CANDIDATE: Module = Module { folder: "tests/candidates/client-go", programs: &[("candidate-client-go", ".")] };
+const CANDIDATE: Module = Module::new("tests/candidates/client-go", &[("candidate-client-go", ".")]);
 
-/// Not one of the cluster's own programs: what stands between it and a test.
-const TOXIPROXY: Module = Module {
-    folder: "tests/cluster/binaries/toxiproxy",
-    programs: &[("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server")],
+/// What stands between the cluster and a test.
+const TOXIPROXY: Module =
+    Module::new("tests/cluster/binaries/toxiproxy", &[("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server")]);
+
+/// It scrapes the operator and judges its alerts. Without the discovery of other clouds' machines, and
+/// without its web pages.
+const PROMETHEUS: Module = Module {
+    tags: "remove_all_sd",
+    ..Module::new(
+        "tests/cluster/binaries/prometheus",
+        &[
+            ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+            ("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
+        ],
+    )
 };
 
-/// Programs that no cluster needs, but tests of how the operator is installed and released.
-const HELM: Module =
-    Module { folder: "tests/cluster/binaries/helm", programs: &[("helm", "helm.sh/helm/v4/cmd/helm")] };
-const ACTIONLINT: Module = Module {
-    folder: "tests/cluster/binaries/actionlint",
-    programs: &[("actionlint", "github.com/rhysd/actionlint/cmd/actionlint")],
-};
+/// For tests of how the operator is installed and released.
+const HELM: Module = Module::new("tests/cluster/binaries/helm", &[("helm", "helm.sh/helm/v4/cmd/helm")]);
+const ACTIONLINT: Module =
+    Module::new("tests/cluster/binaries/actionlint", &[("actionlint", "github.com/rhysd/actionlint/cmd/actionlint")]);
+
+/// None of the cluster's own programs, but what tests need beside it.
+const TOOLS: [Module; 5] = [CANDIDATE, TOXIPROXY, PROMETHEUS, HELM, ACTIONLINT];
 
 /// Where each program is.
 #[derive(Debug, Clone)]
@@ -114,31 +134,22 @@ impl Binaries {
 
 /// Builds one program unless it is in the cache, and returns its path: one of the cluster's, or a tool of the tests.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
-    if let Some(tool) = [HELM, ACTIONLINT].into_iter().find(|tool| tool.programs[0].0 == name) {
-        return alone(tool);
+    let is_in = |module: &&Module| module.programs.iter().any(|(program, _)| *program == name);
+    if let Some(tool) = TOOLS.iter().find(is_in) {
+        return built(*tool, name);
     }
-    let known = MODULES.iter().flat_map(|module| module.programs).any(|(program, _)| *program == name);
+    let all = || MODULES.iter().chain(&TOOLS).flat_map(|module| module.programs).map(|(program, _)| *program);
     ensure!(
-        known,
-        "there is no program {name}: it can be helm, actionlint, kubectl or another of the cluster's programs"
+        MODULES.iter().any(|module| is_in(&module)),
+        "there is no program {name}: it can be {}",
+        all().collect::<Vec<_>>().join(", ")
     );
     Ok(Binaries::obtain_these(vec![name])?.path(name))
 }
 
-/// Builds the candidate written with client-go, and returns its path.
-pub(crate) fn candidate() -> Result<PathBuf> {
-    alone(CANDIDATE)
-}
-
-/// Builds the proxy that spoils connections, and returns its path.
-pub(crate) fn toxiproxy() -> Result<PathBuf> {
-    alone(TOXIPROXY)
-}
-
-/// Builds the program of a module that has one, and returns its path.
-fn alone(module: Module) -> Result<PathBuf> {
+/// Builds a program of a module that is none of the cluster's own, and returns its path.
+fn built(module: Module, program: &str) -> Result<PathBuf> {
     let checkout = workspace_root()?;
-    let program = module.programs[0].0;
     let modules = &[module];
     let go = Go::find(&checkout, modules)?;
     let folder = cache()?.join(go.key(&checkout, modules)?);
@@ -205,6 +216,8 @@ impl Go {
     fn key(&self, checkout: &Path, modules: &[Module]) -> Result<String> {
         let mut parts = vec![self.version.clone(), self.arch.clone(), link_flags()];
         for module in modules {
+            // Those without are built as before there were any.
+            parts.extend((!module.tags.is_empty()).then(|| module.tags.to_owned()));
             for file in ["go.mod", "go.sum", "main.go"] {
                 let path = checkout.join(module.folder).join(file);
                 // A module of tools has no main.go, one without dependencies no go.sum.
@@ -234,23 +247,23 @@ impl Go {
         for (number, (module, program, package)) in missing.into_iter().enumerate() {
             progress(&format!("building {program} ({} of {total}; the first time this takes minutes)", number + 1));
             let start = Instant::now();
-            self.build(&checkout.join(module.folder), program, package, folder)?;
+            self.build(checkout, module, program, package, folder)?;
             progress(&format!("built {program} in {} s", start.elapsed().as_secs()));
         }
         Ok(())
     }
 
-    fn build(&self, module: &Path, program: &str, package: &str, folder: &Path) -> Result<()> {
+    fn build(&self, checkout: &Path, module: &Module, program: &str, package: &str, folder: &Path) -> Result<()> {
         let work = tempfile::Builder::new()
             .prefix(".building-")
             .tempdir_in(folder)
             .with_context(|| format!("cannot write to {}", folder.display()))?;
         let built = work.path().join(program);
         let status = Command::new("go")
-            .current_dir(module)
+            .current_dir(checkout.join(module.folder))
             .env("CGO_ENABLED", "0")
             .env("GOARCH", &self.arch)
-            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &link_flags(), "-o"])
+            .args(["build", "-trimpath", "-buildvcs=false", "-tags", module.tags, "-ldflags", &link_flags(), "-o"])
             .arg(&built)
             .arg(package)
             .status()
@@ -350,7 +363,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("go.mod"), "module small.test\n\ngo 1.20\n").unwrap();
             fs::write(folder.path().join("main.go"), main).unwrap();
-            let modules = [Module { folder: ".", programs: &[("small", ".")] }];
+            let modules = [Module::new(".", &[("small", ".")])];
             let go = Go::find(folder.path(), &modules).unwrap();
             Self { folder, modules, go }
         }

@@ -259,7 +259,7 @@ impl Cluster {
     /// Builds the candidate written with client-go, loads it as [`CANDIDATE_IMAGE`], and returns that name.
     pub fn load_candidate(&self) -> Result<&'static str> {
         self.layout()?;
-        self.load_image(CANDIDATE_IMAGE, &binaries::candidate()?)?;
+        self.load_image(CANDIDATE_IMAGE, &binaries::program("candidate-client-go")?)?;
         Ok(CANDIDATE_IMAGE)
     }
 

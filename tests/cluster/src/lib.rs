@@ -66,7 +66,9 @@ pub fn binaries() -> anyhow::Result<PathBuf> {
     Ok(binaries::Binaries::obtain(true)?.folder().to_path_buf())
 }
 
-/// Builds one program unless it is in the cache, and returns its path: one of the cluster's, `helm` or `actionlint`.
+/// Builds one program unless it is in the cache, and returns its path: one of the cluster's; `candidate-client-go`;
+/// `toxiproxy`, which stands between a program and a server and spoils the connection; `prometheus`, `promtool`; `helm`;
+/// `actionlint`.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     binaries::program(name)
 }
@@ -74,17 +76,6 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
 /// Installs Debian packages, or says which ones to install where that is not possible.
 pub fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
     host::install(packages)
-}
-
-/// Builds the candidate written with client-go unless it is in the cache, and returns its path.
-pub fn client_go_candidate() -> anyhow::Result<PathBuf> {
-    binaries::candidate()
-}
-
-/// Builds toxiproxy, which stands between a program and a server and spoils the connection, unless it is in the cache,
-/// and returns its path.
-pub fn toxiproxy() -> anyhow::Result<PathBuf> {
-    binaries::toxiproxy()
 }
 
 /// Tells the person who waits what goes on.

@@ -37,7 +37,7 @@ enum Command {
     Binaries,
     /// Build one program unless it is built, and print where it is
     Program {
-        /// helm, actionlint, kubectl or another of the cluster's programs
+        /// kubectl or another of the cluster's programs, helm, promtool ...
         name: String,
     },
     /// Make an image of a static program and put it on the real node (for imagePullPolicy: Never)

@@ -28,6 +28,7 @@ mod operator;
 pub mod packages;
 mod plugin;
 mod pod;
+mod prometheus;
 mod session;
 mod timeline;
 
@@ -42,5 +43,6 @@ pub use namespace::{Namespace, PATIENCE};
 pub use operator::Operator;
 pub use plugin::Ran;
 pub use pod::PodView;
+pub use prometheus::{Prometheus, Sample};
 pub use session::{Session, tell_not_proven};
 pub use timeline::{Entry, Seen, Timeline};

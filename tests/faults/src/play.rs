@@ -135,7 +135,7 @@ impl Stage {
             cluster,
             toxiproxy: Toxiproxy::start()?,
             candidate: candidate.to_path_buf(),
-            client_go: leadergroup_cluster::client_go_candidate()?,
+            client_go: leadergroup_cluster::program("candidate-client-go")?,
             folder: tempfile::Builder::new().prefix("leadergroup-faults-").tempdir()?,
         })
     }

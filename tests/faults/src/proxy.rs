@@ -62,7 +62,7 @@ impl Toxic {
 impl Toxiproxy {
     /// Starts it.
     pub fn start() -> Result<Self> {
-        let program = leadergroup_cluster::toxiproxy()?;
+        let program = leadergroup_cluster::program("toxiproxy")?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let child = Command::new(&program)
             .args(["-host", "127.0.0.1", "-port", &port.to_string()])

@@ -202,8 +202,7 @@ impl Applier {
     async fn write_invalid(&self, work: &Work, version: &str, message: &str) -> Result<(), Failure> {
         let resource = ApiResource::erase::<LeaderGroup>(&());
         let groups = Api::<DynamicObject>::namespaced_with(self.client.clone(), &work.group.namespace, &resource);
-        let now = self.clock.now();
-        let stalled = status::stalled_only(LeaderGroupStatus::default(), None, "Undecodable", message.to_owned(), now);
+        let stalled = status::undecodable(message.to_owned(), self.clock.now());
         let patch = json!({
             "metadata": {"resourceVersion": version, "uid": work.uid},
             "status": {"leader": null, "conditions": stalled.conditions},

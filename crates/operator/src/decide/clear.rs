@@ -25,6 +25,8 @@ pub struct Next {
     pub wake: Option<Wake>,
     /// The holder was found to be contradicted, so it has to be judged again.
     pub contradicted: bool,
+    /// A reading of the candidates, not seen before, spoke against a clear.
+    pub contradicted_by_reading: bool,
 }
 
 impl Next {
@@ -167,10 +169,11 @@ fn at_once(
         return Next::act(read_pods(snapshot, key));
     };
     if by_reading(snapshot, memory, read, now).clear != Clearable::AtOnce {
-        if now.mono < read.requested_at + CATCH_UP {
-            return Next::wake(read.requested_at + CATCH_UP);
-        }
-        return Next::act(read_pods(snapshot, key));
+        let catches_up_at = read.requested_at + CATCH_UP;
+        let wait =
+            if now.mono < catches_up_at { Next::wake(catches_up_at) } else { Next::act(read_pods(snapshot, key)) };
+        let is_new = memory.read_pods.as_mut().is_some_and(|read| !std::mem::replace(&mut read.contradicted, true));
+        return Next { contradicted_by_reading: is_new, ..wait };
     }
     if moved_after_proof {
         memory.contradicted = lease.record.holder().map(ToOwned::to_owned);

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
 
 use super::action::{Clear, Ground};
+use super::conduct::Conduct;
 use super::status::HOLDER_SUSPECT;
 use super::takeover::as_known;
 use crate::audit::Finding;
@@ -39,6 +40,10 @@ pub struct Memory {
     pub successor: Option<(String, Mono)>,
     /// When the holder would have been cleared, were that not left to the candidates.
     pub would_clear_at: Option<Mono>,
+    /// What is remembered of how the group conducts itself.
+    pub conduct: Conduct,
+    /// When a condition changes although nothing happens.
+    pub recheck_at: Option<Mono>,
     /// What the last audit of the candidates' rights found.
     pub audit: Option<Arc<Finding>>,
     /// Why the last write failed, until one succeeds.
@@ -99,6 +104,8 @@ pub struct ReadPods {
     pub name: Option<String>,
     /// What came back.
     pub pods: Vec<Pod>,
+    /// It was found to speak against a clear.
+    pub contradicted: bool,
 }
 
 impl Memory {

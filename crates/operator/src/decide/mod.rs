@@ -1,10 +1,13 @@
 //! What follows from a judgement: pure functions of a snapshot, this group's memory and a moment.
 //!
 //! [`clear`] decides which [`action`] to take about the holder, [`terms`] follows who led when, [`takeover`] what of it came
-//! before this operator led, [`status`] says it all to the user.
+//! before this operator led, [`status`] says it all to the user, [`conduct`] how the group conducts
+//! itself, [`counted`] what of it is counted.
 
 pub mod action;
 pub mod clear;
+pub mod conduct;
+pub mod counted;
 pub mod memory;
 pub mod status;
 pub mod takeover;
@@ -17,6 +20,7 @@ use kube::core::SelectorExt as _;
 use leadergroup_api::{LeaderGroupStatus, Verdict};
 
 pub use action::{Action, Clear, Ground};
+pub use counted::{Counted, Noted};
 pub use memory::Memory;
 
 use crate::audit;
@@ -42,6 +46,8 @@ pub struct Decision {
     pub audit: Result<audit::Subject, &'static str>,
     /// Whether a mere renewal by the holder would change the decision.
     pub renewals_matter: bool,
+    /// What of it is counted.
+    pub noted: Noted,
 }
 
 /// When to look again.
@@ -80,7 +86,9 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
     let judgement = if plan.contradicted { judge_group(snapshot, memory, now) } else { judgement };
 
     let terms = terms::follow(&base, snapshot, memory, &judgement, now);
-    let mut status = status::compose(&base, snapshot, memory, &judgement, terms.clone(), now);
+    let conduct = conduct::follow(&base, snapshot, memory, &judgement, &terms, now);
+    memory.recheck_at = conduct.recheck_at;
+    let mut status = status::compose(&base, snapshot, memory, &judgement, terms.clone(), conduct.drafts, now);
     let audit = audit::Subject::of(snapshot);
     status.conditions.push(audit::told::condition(&base, snapshot.group, &audit, memory.audit.as_deref(), now));
     let mut notices = status::notices(&stored, &status, snapshot, memory, &judgement, now);
@@ -88,6 +96,7 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
     if terms.began {
         memory.would_clear_at = None;
     }
+    let noted = Noted::of(&stored, &status, plan.contradicted_by_reading);
     // Nearly always it is what the API server has: one copy is enough for all that a group is remembered by.
     let stored = snapshot.group.status.clone().filter(|stored| **stored == status);
     memory.status = Some(stored.unwrap_or_else(|| Arc::new(status.clone())));
@@ -103,6 +112,7 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
         routing: routing::decide(snapshot, &memory.routing, &judgement, &status),
         status,
         notices,
+        noted,
     }
 }
 

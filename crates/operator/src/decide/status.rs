@@ -6,6 +6,7 @@ use leadergroup_api::{
 };
 
 use super::clear::{accepted_after, is_kept};
+use super::conduct::{FLAPPING, LEADER_SUSPECT, TIMING_SUSPECT};
 use super::memory::Memory;
 use super::terms::{Terms, seconds};
 use super::{Notice, selects_every_pod};
@@ -23,12 +24,13 @@ const LONGEST_SENSIBLE_LEASE: u64 = 86_400;
 const LONGEST_MESSAGE: usize = 4_096;
 
 /// Composes the whole status.
-pub fn compose(
+pub(super) fn compose(
     base: &LeaderGroupStatus,
     snapshot: &Snapshot<'_>,
     memory: &Memory,
     judgement: &Judgement,
     terms: Terms,
+    conduct: Vec<Draft>,
     now: Now,
 ) -> LeaderGroupStatus {
     let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
@@ -57,6 +59,7 @@ pub fn compose(
         holder_suspect(snapshot, memory, judgement),
         lease_suspect(base, snapshot),
     ];
+    drafts.extend(conduct);
     if let Some(plan) = &snapshot.plan.routing {
         let target = routing::target(snapshot, judgement, &status);
         let (value, reason, message) = routing::condition::routed(snapshot, plan, &memory.routing, &target);
@@ -84,8 +87,13 @@ pub fn stalled_only(
     }
 }
 
+/// The status of an object that can't be read.
+pub fn undecodable(message: String, now: Now) -> LeaderGroupStatus {
+    stalled_only(LeaderGroupStatus::default(), None, "Undecodable", message, now)
+}
+
 /// A condition before it has its times.
-struct Draft {
+pub(super) struct Draft {
     type_: &'static str,
     value: bool,
     reason: String,
@@ -93,7 +101,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(type_: &'static str, value: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn new(type_: &'static str, value: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { type_, value, reason: reason.into(), message: cut(message.into(), LONGEST_MESSAGE) }
     }
 }
@@ -375,7 +383,9 @@ pub fn notices(
     }
     notices.extend(stalled_notice(base, status));
     notices.extend(observed_notice(base, status, snapshot));
-    notices.extend(newly_true("LeaseSuspect", base, status));
+    for type_ in ["LeaseSuspect", FLAPPING, TIMING_SUSPECT, LEADER_SUSPECT] {
+        notices.extend(newly_true(type_, base, status));
+    }
     // Whoever leads is told by other Events.
     let is_trouble = |reason: &str| matches!(reason, "ServiceTaken" | "WriteFailed");
     notices.extend(newly(ROUTED, "False", base, status).filter(|notice| is_trouble(&notice.reason)));

@@ -1,11 +1,10 @@
-//! The engine's part in the audit of candidates' rights, and the figures it shows of each group.
+//! The engine's part in the audit of candidates' rights.
 
 use std::sync::Arc;
 
 use super::{Engine, Job, Work};
 use crate::audit::{Answers, BrokenOff, Scope, Step, Subject};
 use crate::index::Key;
-use crate::metrics::GroupFigures;
 use crate::time::Now;
 
 impl Engine {
@@ -14,21 +13,6 @@ impl Engine {
         // When this operator leads it audits every group anyway.
         if self.leads {
             self.audits.rights_changed(scope, now.mono);
-        }
-    }
-
-    /// The figures that have changed since the last call. A term begins without any.
-    pub fn take_figures(&mut self) -> Vec<(Key, GroupFigures)> {
-        std::mem::take(&mut self.figures)
-    }
-
-    pub(super) fn note_figures(&mut self, key: &Key, figures: GroupFigures) {
-        // Of a group that is forgotten there is no entry left to change.
-        if let Some(entry) = self.entries.get_mut(key)
-            && entry.figures != figures
-        {
-            entry.figures = figures;
-            self.figures.push((key.clone(), figures));
         }
     }
 

@@ -55,9 +55,11 @@ impl Index {
                     cause = Cause::Renewal;
                 }
                 let holder_before = lease.record.holder_identity.clone();
-                let before = (lease.asks, lease.clock_off_by);
+                let told =
+                    |lease: &Lease| (lease.asks, lease.clock_off_by, lease.renewals.late(now.mono).map(|l| l.gap));
+                let before = told(lease);
                 let moved = lease.observe(wire, after_gap, now);
-                if (lease.asks, lease.clock_off_by) != before {
+                if told(lease) != before {
                     cause = Cause::Change;
                 } else if !moved {
                     return;

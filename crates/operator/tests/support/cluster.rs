@@ -6,6 +6,7 @@ use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 use leadergroup_operator::decide::{Action, Notice};
 use leadergroup_operator::engine::{Engine, Failure, Job, Outcome, Term, Work};
+use leadergroup_operator::metrics::Metrics;
 use leadergroup_operator::routing::Step;
 use serde_json::{Value, json};
 
@@ -49,6 +50,8 @@ pub struct Cluster {
     pub notices: Vec<Notice>,
     /// The names of all jobs done so far.
     pub jobs: Vec<String>,
+    /// Of the operator that leads.
+    pub metrics: Metrics,
     held: HashSet<Kind>,
     told: VecDeque<(Kind, Told)>,
     /// What happens on the API server just before the next clear arrives.
@@ -92,6 +95,7 @@ impl Cluster {
             route_fates: VecDeque::new(),
             notices: Vec::new(),
             jobs: Vec::new(),
+            metrics: Metrics::default(),
             held: HashSet::new(),
             told: VecDeque::new(),
             before_clear: None,
@@ -117,6 +121,8 @@ impl Cluster {
 
     fn lead(&mut self) {
         self.term += 1;
+        self.metrics = Metrics::default();
+        self.metrics.leads(true);
         self.engine.lead(self.term, now_at(ms(self.now)));
     }
 
@@ -197,6 +203,7 @@ impl Cluster {
                 self.feed(kind, &event_of(told));
             }
             assert!(self.standby.take_work().is_empty() && self.standby.next_wake().is_none(), "it only stands by");
+            self.metrics.see(self.engine.take_seen());
             let mut work = self.engine.take_work();
             if self.is_stopped {
                 self.late.append(&mut work);
@@ -208,6 +215,7 @@ impl Cluster {
                 let (name, outcome) = self.perform(&work);
                 self.jobs.push(name);
                 if let Some(outcome) = outcome {
+                    self.metrics.note(&outcome);
                     self.engine.outcome(&work, outcome, now_at(ms(self.now)));
                 }
             }
@@ -364,6 +372,13 @@ impl Cluster {
     /// The reason of a condition of the group `web`, with its value.
     pub fn condition(&self, type_: &str) -> String {
         condition_of(&self.status(), type_)
+    }
+
+    /// The value of a series of the operator that leads, such as `up{a="b"}`; none if it is not shown.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.metrics.text();
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value)
     }
 
     /// How often the operator did that.

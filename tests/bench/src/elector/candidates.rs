@@ -16,7 +16,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
-use leadergroup_e2e::cluster::{Cluster, client_go_candidate, workspace_root};
+use leadergroup_e2e::cluster::{Cluster, program, workspace_root};
 use leadergroup_faults::place::Place;
 use leadergroup_faults::process::{Launch, Running};
 use serde_json::json;
@@ -53,7 +53,7 @@ impl Library {
         let root = workspace_root()?;
         match self {
             Self::Ours => build(&root, &["--package", "leadergroup-faults", "--bin", "candidate"], None),
-            Self::ClientGo => client_go_candidate(),
+            Self::ClientGo => program("candidate-client-go"),
             Self::KubeLeaderElection | Self::KubeLeaseManager => {
                 let target = root.join("target/candidates");
                 build(&root.join("tests/candidates").join(self.name()), &["--locked"], Some(&target))

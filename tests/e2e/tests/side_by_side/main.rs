@@ -10,6 +10,7 @@ mod elector_serve;
 mod evidence;
 mod guard;
 mod identity;
+mod monitoring;
 mod plugin_act;
 
 use std::time::Duration;

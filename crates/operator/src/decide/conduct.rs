@@ -1,0 +1,282 @@
+//! How a group conducts itself: whether leadership changes too often, whether its timing fits, whether its leader is as it
+//! should be. None of it decides about a Lease; it is what the user is told, in conditions that are true when something is
+//! not as it should be.
+//!
+//! What is said changes with transitions, with the readiness of pods and in coarse steps, never with a renewal.
+
+use std::time::Duration;
+
+use leadergroup_api::{LeaderGroupStatus, Transition, TransitionReason, Verdict};
+
+use super::memory::Memory;
+use super::status::Draft;
+use super::terms::Terms;
+use crate::index::Snapshot;
+use crate::judge::Judgement;
+use crate::model::{Phase, Pod, State};
+use crate::renewals::{Rhythm, TOLD_FOR};
+use crate::time::{Mono, Now};
+
+/// Whether leadership changes too often.
+pub const FLAPPING: &str = "Flapping";
+/// Whether the timing fits what is seen.
+pub const TIMING_SUSPECT: &str = "TimingSuspect";
+/// Whether the leader is as it should be.
+pub const LEADER_SUSPECT: &str = "LeaderSuspect";
+
+/// So many changes of leadership within [`FLAPPING_WITHIN`] are too many, if the pods that led before still exist.
+const TOO_MANY: usize = 4;
+/// In durations of the Lease.
+const FLAPPING_WITHIN: u32 = 40;
+/// For how many durations of the Lease a leader that is not Ready is left alone: it may be starting.
+const UNREADY_FOR: u32 = 2;
+
+/// The reasons of [`TIMING_SUSPECT`] that a transition gives, and that an operator takes over from the one before it.
+const TAKEN_EARLY: &str = "TakenEarly";
+const NEEDLESS: &str = "NeedlessTransition";
+
+/// What is remembered of a group's conduct.
+#[derive(Clone, Debug, Default)]
+pub struct Conduct {
+    /// What the last transition says about the timing.
+    advice: Option<Advice>,
+    /// The UID of the leader's pod that is not Ready, and since when.
+    unready: Option<(String, Mono)>,
+}
+
+/// What a transition says about the timing.
+#[derive(Clone, Debug)]
+struct Advice {
+    reason: &'static str,
+    message: String,
+    until: Mono,
+}
+
+/// What is told of a group's conduct.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) drafts: Vec<Draft>,
+    /// When it changes although nothing happens.
+    pub(super) recheck_at: Option<Mono>,
+}
+
+impl Told {
+    fn tell(&mut self, draft: Draft, until: impl Into<Option<Mono>>) {
+        self.drafts.push(draft);
+        self.recheck_at = self.recheck_at.into_iter().chain(until.into()).min();
+    }
+}
+
+/// Takes in what is decided about a group, and says how it conducts itself.
+pub(super) fn follow(
+    base: &LeaderGroupStatus,
+    snapshot: &Snapshot<'_>,
+    memory: &mut Memory,
+    judgement: &Judgement,
+    terms: &Terms,
+    now: Now,
+) -> Told {
+    let duration = Duration::from_secs(snapshot.plan.duration);
+    if memory.is_first() {
+        memory.conduct.advice = taken_over(base, duration, now);
+    }
+    if terms.began {
+        memory.conduct.advice = advice(base, snapshot, terms, now);
+    }
+    let leader = judgement.subject.as_ref().filter(|_| judgement.verdict == Verdict::Alive);
+    let leader = leader.and_then(|s| snapshot.candidates.iter().find(|pod| pod.uid == s.uid));
+    let unready = leader.filter(|pod| !pod.ready).map(|pod| pod.uid.clone());
+    memory.conduct.unready = unready.map(|uid| match memory.conduct.unready.take() {
+        Some((known, since)) if known == uid => (known, since),
+        _ => (uid, now.mono),
+    });
+
+    let mut told = Told::default();
+    flapping(&mut told, snapshot, &terms.history, duration * FLAPPING_WITHIN, now);
+    timing(&mut told, snapshot, memory, judgement, now);
+    leader_suspect(&mut told, snapshot, memory, leader.copied(), &terms.history, duration, now);
+    told
+}
+
+/// How much of that span after a moment is left, as the moment at which it ends; none if it has passed.
+fn left(since: jiff::Timestamp, span: Duration, now: Now) -> Option<Mono> {
+    let passed = Duration::try_from(now.wall.duration_since(since)).unwrap_or_default();
+    // To the end of the second: times in the status are whole.
+    span.checked_sub(passed).filter(|left| !left.is_zero()).map(|left| now.mono + left)
+}
+
+/// Whether the pod of a former term still is a candidate, as far as that is known.
+fn remains(snapshot: &Snapshot<'_>, term: &Transition) -> bool {
+    term.pod_uid.as_ref().is_none_or(|uid| snapshot.candidates.iter().any(|p| p.uid == *uid && p.phase == Phase::Live))
+}
+
+fn flapping(told: &mut Told, snapshot: &Snapshot<'_>, history: &[Transition], within: Duration, now: Now) {
+    // A rollout or a drain takes pods away, and leadership with them.
+    let changes: Vec<_> =
+        history.windows(2).filter(|terms| remains(snapshot, &terms[1])).map(|terms| &terms[0]).collect();
+    let until = changes.get(TOO_MANY - 1).and_then(|oldest| left(oldest.time.0, within, now));
+    if until.is_none() {
+        let message = "leadership does not change too often";
+        return told.tell(Draft::new(FLAPPING, false, "Steady", message), None);
+    }
+    let reasons: Vec<_> = changes[..TOO_MANY].iter().map(|change| change.reason.as_str()).collect();
+    let message = format!(
+        "leadership changed {TOO_MANY} times or more within {} s, from pods that still exist; the latest reasons: {}",
+        within.as_secs(),
+        reasons.join(", ")
+    );
+    told.tell(Draft::new(FLAPPING, true, "TooManyTransitions", message), until);
+}
+
+fn timing(told: &mut Told, snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement, now: Now) {
+    let suspect = |reason: &str, message: String| Draft::new(TIMING_SUSPECT, true, reason, message);
+    let plan = snapshot.plan;
+    if let Some(advice) = memory.conduct.advice.as_ref().filter(|advice| now.mono < advice.until) {
+        return told.tell(suspect(advice.reason, advice.message.clone()), advice.until);
+    }
+    let lease = snapshot.lease.filter(|_| matches!(judgement.verdict, Verdict::Alive | Verdict::LeaseExpired));
+    if let Some((lease, late)) = lease.and_then(|lease| Some((lease, lease.renewals.late(now.mono)?))) {
+        let message = format!(
+            "renewals of {:?} come late: one came {} after the one before{}, of a Lease that others may take after {} s; {}",
+            lease.record.holder().unwrap_or_default(),
+            seconds(late.gap),
+            late.others.map(|others| format!(" (99 of 100 within {})", seconds(others))).unwrap_or_default(),
+            lease.record.duration().unwrap_or(plan.duration),
+            longer(snapshot, late.gap)
+        );
+        return told.tell(suspect("LateRenewals", message), late.until);
+    }
+    let recorded = lease.and_then(|lease| lease.record.duration());
+    if let Some(recorded) = recorded.filter(|recorded| *recorded != plan.duration) {
+        let message = format!(
+            "the leader's Lease lasts {recorded} s by its own record, which counts, but spec.lease.durationSeconds is {}: give \
+             the candidates the group's timing, or write theirs in spec.lease",
+            plan.duration
+        );
+        return told.tell(suspect("OtherDuration", message), None);
+    }
+    told.tell(Draft::new(TIMING_SUSPECT, false, "Fits", "nothing speaks against the timing"), None);
+}
+
+/// What the transition to the term that has just begun says about the timing, if the one who led before still runs.
+fn advice(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, terms: &Terms, now: Now) -> Option<Advice> {
+    let newest = terms.history.first()?;
+    let (former, before) = (base.holder.as_ref()?, snapshot.lease?.before.as_ref()?);
+    let runs = |pod: &&Pod| {
+        Some(&pod.uid) == former.pod_uid.as_ref()
+            && pod.phase == Phase::Live
+            && pod.containers.iter().any(|c| c.state == State::Running)
+    };
+    let pod = snapshot.candidates.iter().copied().find(runs)?;
+    let renewed = matches!(former.verdict, Verdict::Alive | Verdict::LeaseExpired);
+    let still = now.mono.saturating_sub(before.moved_at);
+    let who =
+        format!("{:?} took the Lease from {:?}, whose pod {} still runs", newest.leader, former.identity, pod.name);
+    let (reason, message) = match newest.reason {
+        TransitionReason::Expired if renewed => {
+            let message = format!(
+                "{who}, {} after its last renewal{}; if it was only slow, {}; if it hung, the takeover was right",
+                seconds(still),
+                before.rhythm.map(rhythm).unwrap_or_default(),
+                longer(snapshot, still)
+            );
+            (NEEDLESS, message)
+        }
+        TransitionReason::Taken if renewed => {
+            let message = format!(
+                "{who}, {} after its last renewal, before it had run out; give all candidates the timing of spec.lease ({} s, \
+                 {} s, {} s), and see that each waits by its own clock for a Lease that stands still",
+                seconds(still),
+                snapshot.plan.duration,
+                snapshot.plan.renew_deadline,
+                snapshot.plan.retry_period
+            );
+            (TAKEN_EARLY, message)
+        }
+        _ => return None,
+    };
+    let until = now.mono + Duration::from_secs(snapshot.plan.duration) * TOLD_FOR;
+    Some(Advice { reason, message, until })
+}
+
+/// The advice that the status gives already, from an operator before this one.
+fn taken_over(base: &LeaderGroupStatus, duration: Duration, now: Now) -> Option<Advice> {
+    let told = base.conditions.iter().find(|c| c.type_ == TIMING_SUSPECT && c.status == "True")?;
+    let reason = [TAKEN_EARLY, NEEDLESS].into_iter().find(|reason| *reason == told.reason)?;
+    let until = left(told.last_transition_time.0, duration * TOLD_FOR, now)?;
+    Some(Advice { reason, message: told.message.clone(), until })
+}
+
+/// How a term's renewals came.
+fn rhythm(rhythm: Rhythm) -> String {
+    let others = rhythm.nearly_all.map(|others| format!(", 99 of 100 within {}", seconds(others))).unwrap_or_default();
+    format!(" (the latest of those before came after {}{others})", seconds(rhythm.largest))
+}
+
+/// The timing that rides out such a pause: a leader gives up at its renew deadline, and others may take over after the
+/// duration, so the pause has to fit into the one, and that into the other.
+fn longer(snapshot: &Snapshot<'_>, pause: Duration) -> String {
+    let plan = snapshot.plan;
+    let deadline = (pause.as_secs() * 5 / 4 + 1).max(plan.renew_deadline);
+    let duration = (deadline * 3 / 2).max(plan.duration);
+    format!(
+        "renewDeadlineSeconds: {deadline} and durationSeconds: {duration}, instead of {} and {}, ride out such a pause",
+        plan.renew_deadline, plan.duration
+    )
+}
+
+/// One digit: as fine as it means anything.
+fn seconds(span: Duration) -> String {
+    format!("{:.1} s", span.as_secs_f64())
+}
+
+fn leader_suspect(
+    told: &mut Told,
+    snapshot: &Snapshot<'_>,
+    memory: &Memory,
+    leader: Option<&Pod>,
+    history: &[Transition],
+    duration: Duration,
+    now: Now,
+) {
+    if let Some((message, until)) = alternating(snapshot, history, duration, now) {
+        return told.tell(Draft::new(LEADER_SUSPECT, true, "Alternating", message), until);
+    }
+    let sound = Draft::new(LEADER_SUSPECT, false, "Sound", "nothing speaks against the leader");
+    match (leader, &memory.conduct.unready) {
+        (Some(pod), Some((_, since))) => {
+            let due = *since + duration * UNREADY_FOR;
+            if now.mono < due {
+                return told.tell(sound, due);
+            }
+            let message = format!("pod {} leads and renews its Lease, but is not Ready", pod.name);
+            told.tell(Draft::new(LEADER_SUSPECT, true, "LeaderNotReady", message), None);
+        }
+        _ => told.tell(sound, None),
+    }
+}
+
+/// Two pods that run took the Lease from each other before either could have seen it run out.
+fn alternating(
+    snapshot: &Snapshot<'_>,
+    history: &[Transition],
+    duration: Duration,
+    now: Now,
+) -> Option<(String, Mono)> {
+    let [last, between, first, ..] = history else { return None };
+    let taken = |term: &Transition| term.reason == TransitionReason::Taken;
+    let apart = Duration::try_from(last.time.0.duration_since(between.time.0)).ok()?;
+    let both = last.leader == first.leader && taken(last) && taken(between) && apart < duration;
+    if !both || !remains(snapshot, between) || !remains(snapshot, first) {
+        return None;
+    }
+    let until = left(last.time.0, duration * FLAPPING_WITHIN, now)?;
+    let message = format!(
+        "{:?} and {:?} took the Lease from each other within {} s, while neither had released it or let it run out: both may \
+         believe that they lead; see that they use one election library, one timing, and identities of their own",
+        last.leader,
+        between.leader,
+        duration.as_secs()
+    );
+    Some((message, until))
+}

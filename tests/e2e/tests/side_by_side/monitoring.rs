@@ -1,0 +1,86 @@
+//! A Prometheus that scrapes the operator knows what the groups' status says, and its alerts fire.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use leadergroup_e2e::{Candidates, Group, GroupView, Prometheus, Session};
+
+#[tokio::test]
+async fn after_a_takeover_prometheus_knows_what_the_status_says() -> Result<()> {
+    let promise = "a Prometheus that scrapes the operator knows who leads, why that changed and how long nobody led";
+    let Some(session) = Session::with_kubelet(promise).await? else { return Ok(()) };
+    let place = session.namespace("metrics").await?;
+    let prometheus = Prometheus::scraping(&session, |rules| rules).await?;
+    place.create(&Group::named("billing").build()).await?;
+    place.run(&Candidates::named("billing").replicas(2).deployment()).await?;
+    let first = place.until_settled("billing").await?.metadata.name.context("a pod without a name")?;
+    let of_group = format!("namespace=\"{}\",group=\"billing\"", place.name());
+    let leader = format!("leadergroup_leader_info{{{of_group}}}");
+    let is_led_by = |pod: &str, samples: &[(BTreeMap<String, String>, f64)]| match samples {
+        [(labels, _)] => labels["pod"] == pod && !labels["node"].is_empty(),
+        _ => false,
+    };
+    prometheus.until("it knows the leader", &leader, |samples| is_led_by(&first, samples)).await?;
+    prometheus
+        .until("one operator leads", "sum(leadergroup_operator_leader)", |s| s.iter().any(|s| s.1 >= 1.0))
+        .await?;
+    assert_eq!(prometheus.query("sum(leadergroup_operator_leader)").await?[0].1, 1.0);
+
+    place.delete_pod(&first).await?;
+    let group = place.until_led_by_another("billing", &first).await?;
+    let second = group.leading_pod().context("nobody leads")?.to_owned();
+    prometheus.until("it knows the new leader", &leader, |samples| is_led_by(&second, samples)).await?;
+    let status = place.until_led("billing").await?.status.context("no status")?;
+    let mut reasons = BTreeMap::new();
+    for entry in status.history.iter().filter(|entry| entry.from.is_some()) {
+        *reasons.entry(entry.reason.as_str().to_owned()).or_insert(0.0) += 1.0;
+    }
+    assert_eq!(reasons, BTreeMap::from([("Cleared".to_owned(), 1.0)]), "what the rest is about");
+    let transitions = format!("leadergroup_transitions_total{{{of_group}}} > 0");
+    let samples = prometheus.until("it counts the transition", &transitions, |samples| !samples.is_empty()).await?;
+    let counted: BTreeMap<_, _> =
+        samples.into_iter().map(|(labels, value)| (labels["reason"].clone(), value)).collect();
+    assert_eq!(counted, reasons);
+    let increased = format!("sum(increase(leadergroup_transitions_total{{{of_group}}}[5m])) > 0");
+    prometheus.until("its increase is not lost", &increased, |samples| !samples.is_empty()).await?;
+    let told: f64 = status.history.iter().filter_map(|entry| entry.leaderless_seconds).sum();
+    let leaderless = prometheus.query(&format!("leadergroup_leaderless_seconds_total{{{of_group}}}")).await?;
+    assert_eq!(leaderless[0].1, told);
+    let candidates = format!("leadergroup_candidates{{{of_group}}} == {}", status.candidates.total);
+    prometheus.until("it knows the candidates", &candidates, |samples| !samples.is_empty()).await?;
+    let takes = "leadergroup_takeover_seconds_count{reason=\"Cleared\"} >= 1 and leadergroup_takeover_seconds_sum > 0";
+    prometheus.until("takeovers are measured", takes, |samples| !samples.is_empty()).await?;
+    let clears = "leadergroup_clears_total{verdict=\"Terminated\",ground=\"Proof\",release=\"Empty\"} >= 1";
+    prometheus.until("clears are counted", clears, |samples| !samples.is_empty()).await?;
+    let requests = "leadergroup_api_request_duration_seconds_count{verb=~\"WATCH|PUT|PATCH\",code=\"2xx\"} >= 1";
+    prometheus.until("requests are timed by verb", requests, |samples| samples.len() >= 3).await?;
+
+    place.groups().delete("billing", &kube::api::DeleteParams::default()).await?;
+    let all = format!("{{{of_group}}}");
+    prometheus.until("nothing is left of a deleted group", &all, |samples| samples.is_empty()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn alerts_fire_for_a_group_whose_only_candidate_may_not_lead() -> Result<()> {
+    let promise = "alerts fire for a candidate that may not lead, and for a group that nobody leads";
+    let Some(session) = Session::with_kubelet(promise).await? else { return Ok(()) };
+    let place = session.namespace("alerts").await?;
+    // The same rules with less patience; promtool has played them with theirs.
+    let impatient = |rules: String| {
+        let changed = rules.replace("for: 2m", "for: 0s").replace("> 60)", "> 5)");
+        assert_ne!(changed, rules);
+        changed
+    };
+    let prometheus = Prometheus::scraping(&session, impatient).await?;
+    place.create(&Group::named("billing").creates_lease().build()).await?;
+    place.run(&Candidates::named("billing").without_update().without_create().pod()).await?;
+    for alert in ["LeaderGroupCandidatesUnauthorized", "LeaderGroupLeaderless"] {
+        let firing = format!(
+            "ALERTS{{alertname=\"{alert}\",alertstate=\"firing\",namespace=\"{}\",group=\"billing\"}}",
+            place.name()
+        );
+        prometheus.until(&format!("{alert} fires"), &firing, |samples| samples.len() == 1).await?;
+    }
+    Ok(())
+}
