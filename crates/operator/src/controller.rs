@@ -6,7 +6,6 @@
 
 mod rights;
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +46,8 @@ const ROUTES: usize = 32;
 const REPORTS: usize = 16;
 /// Audits, at the same time: they can always wait.
 const AUDITS: usize = 1;
+/// How long to wait before nodes are asked for again that may not be read.
+const BEFORE_ASKING_AGAIN: Duration = Duration::from_mins(1);
 /// The loop shows that it turns at least this often.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -232,32 +233,38 @@ fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
-/// The watch of nodes. An operator that `may_go_without` says once that it may not read them, and goes on asking: the
-/// right can be granted while it runs.
+/// The watch of nodes. An operator that `may_go_without` says once that it may not read them, and goes on asking now and
+/// then: the right can be granted while it runs.
 fn nodes(client: &Client, may_go_without: bool) -> impl Stream<Item = Change> + Send + use<> {
     let mut hidden = false;
     watcher(Api::<NodeWire>::all(client.clone()), config()).default_backoff().filter_map(move |event| {
-        ready(match event {
+        let (change, wait) = match event {
             Ok(event) => {
-                hidden = false;
-                Some(Change::Node(event))
+                // That a list is asked for says nothing of the answer.
+                hidden &= !matches!(event, Event::InitDone);
+                (Some(Change::Node(event)), Duration::ZERO)
             }
             Err(error) if may_go_without && is_forbidden(&error) => {
-                let is_news = !std::mem::replace(&mut hidden, true);
-                if is_news {
+                if std::mem::replace(&mut hidden, true) {
+                    (None, BEFORE_ASKING_AGAIN)
+                } else {
                     tracing::warn!(
                         "this operator may not read nodes, so a node that is lost does not show, and a pod's terminal phase \
                          proves nothing: fewer holders are cleared before their Lease has run out; \
                          config/components/cluster-reads grants it"
                     );
+                    (Some(Change::NodesHidden), Duration::ZERO)
                 }
-                is_news.then_some(Change::NodesHidden)
             }
             Err(error) => {
                 tell_interrupted::<NodeWire>(&error);
-                None
+                (None, Duration::ZERO)
             }
-        })
+        };
+        async move {
+            tokio::time::sleep(wait).await;
+            change
+        }
     })
 }
 
