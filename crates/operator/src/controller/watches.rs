@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, BoxStream, SelectAll};
 use futures::{FutureExt, Stream, StreamExt};
@@ -18,6 +19,9 @@ use crate::index::{Change, HEARTBEATS};
 use crate::metrics::Metrics;
 use crate::traffic::wire::{MANAGED_BY, ServiceWire, SliceWire};
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
+
+/// How long to wait before nodes are asked for again that may not be read.
+const BEFORE_ASKING_AGAIN: Duration = Duration::from_mins(1);
 
 /// All watches: of the whole cluster, or of each of these namespaces.
 pub(super) fn changes(
@@ -75,33 +79,39 @@ impl Watches {
         ])
     }
 
-    /// The watch of nodes. An operator that `may_go_without` says once that it may not read them, and goes on asking: the
-    /// right can be granted while it runs.
+    /// The watch of nodes. An operator that `may_go_without` says once that it may not read them, and goes on asking now and
+    /// then: the right can be granted while it runs.
     fn nodes(&self, may_go_without: bool) -> impl Stream<Item = Change> + Send + use<> {
         let mut hidden = false;
         let metrics = self.metrics.clone();
         watcher(Api::<NodeWire>::all(self.client.clone()), config()).default_backoff().filter_map(move |event| {
-            ready(match event {
+            let (change, wait) = match event {
                 Ok(event) => {
-                    hidden = false;
-                    Some(Change::Node(event))
+                    // That a list is asked for says nothing of the answer.
+                    hidden &= !matches!(event, Event::InitDone);
+                    (Some(Change::Node(event)), Duration::ZERO)
                 }
                 Err(error) if may_go_without && is_forbidden(&error) => {
-                    let is_news = !std::mem::replace(&mut hidden, true);
-                    if is_news {
+                    if std::mem::replace(&mut hidden, true) {
+                        (None, BEFORE_ASKING_AGAIN)
+                    } else {
                         tracing::warn!(
                             "this operator may not read nodes, so a node that is lost does not show, and a pod's terminal phase \
                              proves nothing: fewer holders are cleared before their Lease has run out; \
                              config/components/cluster-reads grants it"
                         );
+                        (Some(Change::NodesHidden), Duration::ZERO)
                     }
-                    is_news.then_some(Change::NodesHidden)
                 }
                 Err(error) => {
                     tell_interrupted::<NodeWire>(&error, &metrics);
-                    None
+                    (None, Duration::ZERO)
                 }
-            })
+            };
+            async move {
+                tokio::time::sleep(wait).await;
+                change
+            }
         })
     }
 

@@ -2,6 +2,7 @@
 //! there, so one test at a time: run them with `--test-threads=1`.
 #![allow(missing_docs)]
 
+mod image;
 mod release;
 
 use std::fs::File;
@@ -93,13 +94,16 @@ async fn the_api_server_takes_every_manifest() -> Result<()> {
     Ok(())
 }
 
-/// The definition as it was before `spec.routing`.
+/// The definition as it was before `spec.routing` and `status.leaseTransitions`.
 fn older_definition() -> Result<Value> {
     let text = std::fs::read_to_string(workspace_root()?.join("crds/leadergroups.yaml"))?;
     let mut definition = documents(&text)?.remove(0);
     let schema = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema").context("a schema")?;
     let spec = schema.pointer_mut("/properties/spec/properties").and_then(Value::as_object_mut).context("a spec")?;
     spec.remove("routing").context("a field to take away")?;
+    let status =
+        schema.pointer_mut("/properties/status/properties").and_then(Value::as_object_mut).context("a status")?;
+    status.remove("leaseTransitions").context("a field to take away")?;
     let rules = schema["x-kubernetes-validations"].as_array_mut().context("rules")?;
     rules.retain(|rule| !rule.to_string().contains("routing"));
     Ok(definition)
@@ -133,6 +137,51 @@ async fn an_older_definition_is_upgraded_and_its_groups_stay() -> Result<()> {
     Ok(())
 }
 
+/// Waits until there is nothing more to tell of the group while its leader leads on.
+async fn until_quiet(place: &Namespace) -> Result<LeaderGroup> {
+    let is_told = |group: &LeaderGroup| {
+        group.says("CandidatesAuthorized", "True", "Authorized") && group.seen().candidates.ready == 2
+    };
+    place.until("billing", "two candidates are ready, and audited", is_told).await
+}
+
+/// Ends the leader's pod, and returns the group when another leads it by a clear.
+async fn hand_over(place: &Namespace) -> Result<LeaderGroup> {
+    let leader = place.until_settled("billing").await?.name_any();
+    place.delete_pod(&leader).await?;
+    let group = place.until_led_by_another("billing", &leader).await?;
+    assert_eq!(group.reason(), Some(TransitionReason::Cleared), "{:?}", group.newest());
+    Ok(group)
+}
+
+#[tokio::test]
+async fn an_operator_newer_than_the_definition_works_and_goes_on_counting_when_that_is_upgraded() -> Result<()> {
+    let promise = "definition and operator are upgraded in any order";
+    let Some(session) = bare_with_node(promise).await? else { return Ok(()) };
+    apply(&session, &[older_definition()?], &["--server-side"]).await?;
+    session.kubectl(&["wait", "--for=condition=Established", DEFINITION, "--timeout=30s"]).await?;
+    let choices = ["crds.enabled=false", "admissionPolicy.enabled=false"];
+    let _release = Release::install(&session, "leadergroup-newer", &choices).await?;
+    let (place, _) = led(&session, "skew").await?;
+    let first = hand_over(&place).await?;
+    assert_eq!((first.seen().transitions, first.seen().lease_transitions), (1, None));
+    place.until_settled("billing").await?;
+    let before = until_quiet(&place).await?;
+    place.until_settled("billing").await?;
+    let after = place.groups().get("billing").await?;
+    assert_eq!(
+        after.resource_version(),
+        before.resource_version(),
+        "what the definition drops is not written again and again"
+    );
+
+    apply(&session, &kustomize("crds")?, &["--server-side", "--force-conflicts"]).await?;
+    let second = hand_over(&place).await?;
+    assert_eq!(second.uid(), first.uid());
+    let counted = |group: &LeaderGroup| group.seen().transitions == 2 && group.seen().lease_transitions.is_some();
+    place.until("billing", "both counts are there", counted).await.map(drop)
+}
+
 #[tokio::test]
 async fn a_release_is_installed_upgraded_and_uninstalled_and_no_leader_notices() -> Result<()> {
     let promise = "an upgrade by Helm changes no leader, and uninstalling keeps groups and leaders";
@@ -140,7 +189,6 @@ async fn a_release_is_installed_upgraded_and_uninstalled_and_no_leader_notices()
     let release = Release::install(&session, "leadergroup-helm", &[]).await?;
     let (place, _) = led(&session, "helm").await?;
     place.until_settled("billing").await?;
-    // What tells of a standby that only now became ready comes before the comparison.
     let audited = |group: &LeaderGroup| {
         group.says("CandidatesAuthorized", "True", "Authorized") && group.seen().candidates.ready == 2
     };
@@ -163,9 +211,7 @@ async fn a_release_is_installed_upgraded_and_uninstalled_and_no_leader_notices()
     release.reinstall(&[]).await?;
     let leader = place.until_settled("billing").await?;
     assert_eq!(Some(leader.name_any()), before.leading_pod());
-    place.delete_pod(&leader.name_any()).await?;
-    let group = place.until_led_by_another("billing", &leader.name_any()).await?;
-    assert_eq!((group.reason(), group.seen().transitions), (Some(TransitionReason::Cleared), 1));
+    assert_eq!(hand_over(&place).await?.seen().transitions, 1);
     Ok(())
 }
 
