@@ -50,9 +50,10 @@ impl Renewals {
     /// A renewal came so long after the one before, of a Lease of that duration.
     pub fn note(&mut self, gap: Duration, duration: Duration, now: Mono) {
         let at = BOUNDS_MS.iter().position(|bound| gap <= Duration::from_millis(*bound)).unwrap_or(BOUNDS_MS.len());
-        let step = LATE_THIRDS.iter().filter(|thirds| gap * 3 >= duration * **thirds).count();
+        let step =
+            LATE_THIRDS.iter().filter(|thirds| gap.saturating_mul(3) >= duration.saturating_mul(**thirds)).count();
         if step > 0 && !duration.is_zero() {
-            let until = now.saturating_add(duration * TOLD_FOR);
+            let until = now.saturating_add(duration.saturating_mul(TOLD_FOR));
             match &mut self.late {
                 // What is told stays the same.
                 Some(late) if now < late.until && step <= late.step => late.until = until,

@@ -230,6 +230,7 @@ fn candidates_of_another_duration_than_declared_are_named() {
     assert_eq!(cluster.condition("TimingSuspect"), "True OtherDuration");
     let told = message(&cluster, "TimingSuspect");
     assert!(told.contains("lasts 15 s by its own record") && told.contains("durationSeconds is 30"), "{told}");
+    assert_eq!(cluster.count("Tell OtherDuration"), 0);
 }
 
 // === LeaderSuspect ===
@@ -251,6 +252,13 @@ fn a_leader_that_renews_but_stays_unready_is_named() {
     assert_eq!(cluster.condition("LeaderSuspect"), "True LeaderNotReady");
     cluster.renew_times("web-0", 50);
     assert_eq!((cluster.count("WriteStatus") - written, cluster.count("Tell LeaderNotReady")), (1, 1));
+    cluster.restart();
+    cluster.renew_times("web-0", 20);
+    assert_eq!(
+        (cluster.condition("LeaderSuspect").as_str(), cluster.count("WriteStatus") - written),
+        ("True LeaderNotReady", 1),
+        "a new operator says the same"
+    );
     cluster.put_pod(candidate(0, running(0)));
     assert_eq!(cluster.condition("LeaderSuspect"), "False Sound");
     cluster.put_pod(unready(1));

@@ -40,7 +40,8 @@ fn a_lease_that_flaps_fifty_times_a_second_is_counted_exactly_and_reported_seldo
     flap(&mut cluster, ["web-1", "web-0"], 1_000);
     let (events, writes) = (tells(&cluster) - events, cluster.api.status_writes - writes);
     println!("1000 transitions in 20 s: {events} Events, {writes} status writes");
-    assert!(events <= 25, "{events} Events, each of them a line in the log");
+    // LeaderChanged, and once each what the conditions of the group's conduct say.
+    assert!(events <= 25 + 3, "{events} Events, each of them a line in the log");
     assert!(writes <= 31, "{writes} status writes in 20 s");
     cluster.pass(2_000);
     assert_eq!(cluster.status().transitions, 1_000);
@@ -97,8 +98,8 @@ fn holders_that_fit_nobody_in_turn_are_reported_seldom_too() {
     let (events, writes) = (tells(&cluster), cluster.api.status_writes);
     flap(&mut cluster, ["not|of|the|form", "nobody-0"], 1_000);
     let (events, writes) = (tells(&cluster) - events, cluster.api.status_writes - writes);
-    // LeaderChanged, HolderForeign, HolderUnresolved.
-    assert!(events <= 3 * 25, "{events} Events");
+    // LeaderChanged, HolderForeign, HolderUnresolved, and once each what the conditions of the group's conduct say.
+    assert!(events <= 3 * 25 + 3, "{events} Events");
     assert!(writes <= 31, "{writes} status writes in 20 s");
     cluster.pass(2_000);
     assert_eq!(cluster.status().transitions, 1_000);

@@ -169,13 +169,14 @@ fn an_operator_that_stands_by_shows_no_group() {
 
 #[test]
 fn conditions_that_are_not_as_they_should_be_are_shown_with_their_reason() {
-    let mut cluster = with_web_1(&json!({}));
+    let mut cluster = Cluster::new(&json!({}));
+    cluster.put_pod(web_0("u0", running(0)));
     let shown = |cluster: &Cluster| series(&cluster.metrics.text(), "leadergroup_abnormal");
     assert_eq!(shown(&cluster), BTreeSet::new());
     cluster.renew("somebody else");
     let foreign = r#"leadergroup_abnormal{namespace="shop",group="web",condition="HolderSuspect",reason="Foreign"}"#;
     assert_eq!(shown(&cluster), [foreign.to_owned()].into());
-    cluster.renew("web-1");
+    cluster.renew("web-0");
     assert_eq!(shown(&cluster), BTreeSet::new());
     let mut broken = support::group(&json!({"staleHolder": "no object"}));
     broken["metadata"]["generation"] = json!(2);

@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -52,8 +53,11 @@ fn each_alert_fires_when_it_should_and_not_in_the_case_next_to_it() -> Result<()
     for alert in alerts()? {
         let name = text(&alert, &["alert"]);
         let played: Value = serde_yaml_ng::from_str(&test)?;
-        let fires =
-            played["tests"].as_sequence().into_iter().flatten().flat_map(|test| test["alert_rule_test"].as_sequence());
+        let fires = played["tests"]
+            .as_sequence()
+            .into_iter()
+            .flatten()
+            .filter_map(|test| test["alert_rule_test"].as_sequence());
         let fires = fires.flatten().any(|case| text(case, &["alertname"]) == name && !case["exp_alerts"].is_null());
         ensure!(fires, "no test has {name} fire");
     }
@@ -80,7 +84,7 @@ fn alerts_and_dashboard_ask_for_every_metric_and_for_nothing_else() -> Result<()
     let dashboard: serde_json::Value = serde_json::from_str(&read("config/monitoring/dashboard.json")?)?;
     let panels = dashboard["panels"].as_array().context("no panels")?;
     ensure!(panels.len() > 5, "{} panels", panels.len());
-    for target in panels.iter().flat_map(|panel| panel["targets"].as_array()).flatten() {
+    for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
         let expression = target["expr"].as_str().context("a panel without a question")?;
         ensure!(!names(expression).is_empty(), "{expression}");
         asked.extend(names(expression));
@@ -103,16 +107,14 @@ fn alerts_and_dashboard_ask_for_every_metric_and_for_nothing_else() -> Result<()
 
 #[test]
 fn the_readme_has_the_table_of_alerts() -> Result<()> {
-    let mut table = "| alert | severity | fires after | what to do |\n|---|---|---|---|\n".to_owned();
+    let mut table = "| alert | severity | for | what to do |\n|---|---|---|---|\n".to_owned();
     for alert in alerts()? {
         let [name, severity] = [&["alert"][..], &["labels", "severity"]].map(|path| text(&alert, path));
         let [lasts, runbook] = [&["for"][..], &["annotations", "runbook"]].map(|path| text(&alert, path));
         ensure!(!runbook.is_empty() && !text(&alert, &["annotations", "summary"]).is_empty(), "{name} says nothing");
-        let lasts = if lasts.is_empty() { "at once" } else { lasts };
-        table.push_str(&format!(
-            "| <a id=\"{}\"></a>`{name}` | {severity} | {lasts} | {runbook} |\n",
-            name.to_lowercase()
-        ));
+        let lasts = if lasts.is_empty() { "-" } else { lasts };
+        let anchor = name.to_lowercase();
+        writeln!(table, "| <a id=\"{anchor}\"></a>`{name}` | {severity} | {lasts} | {runbook} |")?;
     }
     let (begin, end) = ("<!-- alerts: written by `make generate` -->\n", "<!-- alerts: end -->\n");
     let readme = read("README.md")?;

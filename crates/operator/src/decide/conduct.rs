@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use leadergroup_api::{LeaderGroupStatus, Transition, TransitionReason, Verdict};
 
 use super::memory::Memory;
@@ -34,13 +35,17 @@ const UNREADY_FOR: u32 = 2;
 /// The reasons of [`TIMING_SUSPECT`] that a transition gives, and that an operator takes over from the one before it.
 const TAKEN_EARLY: &str = "TakenEarly";
 const NEEDLESS: &str = "NeedlessTransition";
+/// The one that is no Event: candidates that take up a new timing differ from it for a moment.
+pub const OTHER_DURATION: &str = "OtherDuration";
+/// The reason of [`LEADER_SUSPECT`] that an operator takes over from the one before it.
+const LEADER_NOT_READY: &str = "LeaderNotReady";
 
 /// What is remembered of a group's conduct.
 #[derive(Clone, Debug, Default)]
 pub struct Conduct {
     /// What the last transition says about the timing.
     advice: Option<Advice>,
-    /// The UID of the leader's pod that is not Ready, and since when.
+    /// The UID of the leader's pod that is not Ready, and from when on that is told.
     unready: Option<(String, Mono)>,
 }
 
@@ -86,13 +91,15 @@ pub(super) fn follow(
     let leader = judgement.subject.as_ref().filter(|_| judgement.verdict == Verdict::Alive);
     let leader = leader.and_then(|s| snapshot.candidates.iter().find(|pod| pod.uid == s.uid));
     let unready = leader.filter(|pod| !pod.ready).map(|pod| pod.uid.clone());
+    let told_before = |c: &Condition| c.type_ == LEADER_SUSPECT && c.reason == LEADER_NOT_READY;
+    let grace = if memory.is_first() && base.conditions.iter().any(told_before) { 0 } else { UNREADY_FOR };
     memory.conduct.unready = unready.map(|uid| match memory.conduct.unready.take() {
-        Some((known, since)) if known == uid => (known, since),
-        _ => (uid, now.mono),
+        Some((known, due)) if known == uid => (known, due),
+        _ => (uid, now.mono.saturating_add(duration.saturating_mul(grace))),
     });
 
     let mut told = Told::default();
-    flapping(&mut told, snapshot, &terms.history, duration * FLAPPING_WITHIN, now);
+    flapping(&mut told, snapshot, &terms.history, duration.saturating_mul(FLAPPING_WITHIN), now);
     timing(&mut told, snapshot, memory, judgement, now);
     leader_suspect(&mut told, snapshot, memory, leader.copied(), &terms.history, duration, now);
     told
@@ -101,8 +108,7 @@ pub(super) fn follow(
 /// How much of that span after a moment is left, as the moment at which it ends; none if it has passed.
 fn left(since: jiff::Timestamp, span: Duration, now: Now) -> Option<Mono> {
     let passed = Duration::try_from(now.wall.duration_since(since)).unwrap_or_default();
-    // To the end of the second: times in the status are whole.
-    span.checked_sub(passed).filter(|left| !left.is_zero()).map(|left| now.mono + left)
+    span.checked_sub(passed).filter(|left| !left.is_zero()).map(|left| now.mono.saturating_add(left))
 }
 
 /// Whether the pod of a former term still is a candidate, as far as that is known.
@@ -153,7 +159,7 @@ fn timing(told: &mut Told, snapshot: &Snapshot<'_>, memory: &Memory, judgement: 
              the candidates the group's timing, or write theirs in spec.lease",
             plan.duration
         );
-        return told.tell(suspect("OtherDuration", message), None);
+        return told.tell(suspect(OTHER_DURATION, message), None);
     }
     told.tell(Draft::new(TIMING_SUSPECT, false, "Fits", "nothing speaks against the timing"), None);
 }
@@ -195,7 +201,7 @@ fn advice(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, terms: &Terms, now:
         }
         _ => return None,
     };
-    let until = now.mono + Duration::from_secs(snapshot.plan.duration) * TOLD_FOR;
+    let until = now.mono.saturating_add(Duration::from_secs(snapshot.plan.duration).saturating_mul(TOLD_FOR));
     Some(Advice { reason, message, until })
 }
 
@@ -203,7 +209,7 @@ fn advice(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, terms: &Terms, now:
 fn taken_over(base: &LeaderGroupStatus, duration: Duration, now: Now) -> Option<Advice> {
     let told = base.conditions.iter().find(|c| c.type_ == TIMING_SUSPECT && c.status == "True")?;
     let reason = [TAKEN_EARLY, NEEDLESS].into_iter().find(|reason| *reason == told.reason)?;
-    let until = left(told.last_transition_time.0, duration * TOLD_FOR, now)?;
+    let until = left(told.last_transition_time.0, duration.saturating_mul(TOLD_FOR), now)?;
     Some(Advice { reason, message: told.message.clone(), until })
 }
 
@@ -244,13 +250,10 @@ fn leader_suspect(
     }
     let sound = Draft::new(LEADER_SUSPECT, false, "Sound", "nothing speaks against the leader");
     match (leader, &memory.conduct.unready) {
-        (Some(pod), Some((_, since))) => {
-            let due = *since + duration * UNREADY_FOR;
-            if now.mono < due {
-                return told.tell(sound, due);
-            }
+        (Some(_), Some((_, due))) if now.mono < *due => told.tell(sound, *due),
+        (Some(pod), Some(_)) => {
             let message = format!("pod {} leads and renews its Lease, but is not Ready", pod.name);
-            told.tell(Draft::new(LEADER_SUSPECT, true, "LeaderNotReady", message), None);
+            told.tell(Draft::new(LEADER_SUSPECT, true, LEADER_NOT_READY, message), None);
         }
         _ => told.tell(sound, None),
     }
@@ -266,11 +269,12 @@ fn alternating(
     let [last, between, first, ..] = history else { return None };
     let taken = |term: &Transition| term.reason == TransitionReason::Taken;
     let apart = Duration::try_from(last.time.0.duration_since(between.time.0)).ok()?;
+    let live = |term: &Transition| term.pod_uid.is_some() && remains(snapshot, term);
     let both = last.leader == first.leader && taken(last) && taken(between) && apart < duration;
-    if !both || !remains(snapshot, between) || !remains(snapshot, first) {
+    if !both || !live(last) || !live(between) {
         return None;
     }
-    let until = left(last.time.0, duration * FLAPPING_WITHIN, now)?;
+    let until = left(last.time.0, duration.saturating_mul(FLAPPING_WITHIN), now)?;
     let message = format!(
         "{:?} and {:?} took the Lease from each other within {} s, while neither had released it or let it run out: both may \
          believe that they lead; see that they use one election library, one timing, and identities of their own",

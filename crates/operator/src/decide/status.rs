@@ -6,7 +6,7 @@ use leadergroup_api::{
 };
 
 use super::clear::{accepted_after, is_kept};
-use super::conduct::{FLAPPING, LEADER_SUSPECT, TIMING_SUSPECT};
+use super::conduct::{FLAPPING, LEADER_SUSPECT, OTHER_DURATION, TIMING_SUSPECT};
 use super::memory::Memory;
 use super::terms::{Terms, seconds};
 use super::{Notice, selects_every_pod};
@@ -384,7 +384,7 @@ pub fn notices(
     notices.extend(stalled_notice(base, status));
     notices.extend(observed_notice(base, status, snapshot));
     for type_ in ["LeaseSuspect", FLAPPING, TIMING_SUSPECT, LEADER_SUSPECT] {
-        notices.extend(newly_true(type_, base, status));
+        notices.extend(newly_true(type_, base, status).filter(|notice| notice.reason != OTHER_DURATION));
     }
     // Whoever leads is told by other Events.
     let is_trouble = |reason: &str| matches!(reason, "ServiceTaken" | "WriteFailed");

@@ -255,7 +255,7 @@ impl Play {
                     None => facts::is_candidate(o),
                 });
                 let pods = wanted.map(|(_, o)| decode::<leadergroup_operator::wire::PodWire>(o).into()).collect();
-                self.memory.read_pods = Some(ReadPods { requested_at: ms(self.now), name, pods });
+                self.memory.read_pods = Some(ReadPods { requested_at: ms(self.now), name, pods, contradicted: false });
             }
             Action::Clear(clear) => self.clear(key, &clear),
         }

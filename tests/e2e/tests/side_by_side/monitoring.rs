@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use leadergroup_e2e::{Candidates, Group, GroupView, Prometheus, Session};
+use leadergroup_api::LeaderGroup;
+use leadergroup_e2e::cluster::Signal;
+use leadergroup_e2e::{Candidates, Group, GroupView, Prometheus, Sample, Session};
 
 #[tokio::test]
 async fn after_a_takeover_prometheus_knows_what_the_status_says() -> Result<()> {
@@ -16,7 +18,7 @@ async fn after_a_takeover_prometheus_knows_what_the_status_says() -> Result<()> 
     let first = place.until_settled("billing").await?.metadata.name.context("a pod without a name")?;
     let of_group = format!("namespace=\"{}\",group=\"billing\"", place.name());
     let leader = format!("leadergroup_leader_info{{{of_group}}}");
-    let is_led_by = |pod: &str, samples: &[(BTreeMap<String, String>, f64)]| match samples {
+    let is_led_by = |pod: &str, samples: &[Sample]| match samples {
         [(labels, _)] => labels["pod"] == pod && !labels["node"].is_empty(),
         _ => false,
     };
@@ -68,7 +70,7 @@ async fn alerts_fire_for_a_group_whose_only_candidate_may_not_lead() -> Result<(
     let place = session.namespace("alerts").await?;
     // The same rules with less patience; promtool has played them with theirs.
     let impatient = |rules: String| {
-        let changed = rules.replace("for: 2m", "for: 0s").replace("> 60)", "> 5)");
+        let changed = rules.replace("for: 2m", "for: 0s").replace("> 60\n", "> 5\n");
         assert_ne!(changed, rules);
         changed
     };
@@ -82,5 +84,28 @@ async fn alerts_fire_for_a_group_whose_only_candidate_may_not_lead() -> Result<(
         );
         prometheus.until(&format!("{alert} fires"), &firing, |samples| samples.len() == 1).await?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_leader_that_was_paused_is_told_what_timing_would_have_kept_it() -> Result<()> {
+    let promise = "a leader that was replaced though it runs is told what timing would have kept it";
+    let Some(session) = Session::with_host(promise).await? else { return Ok(()) };
+    let place = session.namespace("timing").await?;
+    place.create(&Group::named("billing").build()).await?;
+    place.run(&Candidates::named("billing").replicas(2).deployment()).await?;
+    let leader = place.until_settled("billing").await?;
+    session.signal(&leader, Signal::STOP)?;
+    let name = leader.metadata.name.as_deref().context("a pod without a name")?;
+    place.until_led_by_another("billing", name).await?;
+    session.signal(&leader, Signal::CONT)?;
+    let told = |g: &LeaderGroup| g.says("TimingSuspect", "True", "NeedlessTransition");
+    let group = place.until("billing", "the timing is said not to fit", told).await?;
+    let message = group.condition("TimingSuspect").map(|condition| condition.message).unwrap_or_default();
+    println!("{message}");
+    for part in [&format!("whose pod {name} still runs"), "instead of 4 and 6, ride out such a pause"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(place.until_event("billing", "NeedlessTransition").await?, message);
     Ok(())
 }
