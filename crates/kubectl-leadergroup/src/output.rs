@@ -1,0 +1,209 @@
+//! What is printed: tables as kubectl prints them, colours where a terminal shows them, JSON and YAML.
+//!
+//! Text is written with styles in it; [`print`] takes them out unless standard output is a terminal that has colours, or as
+//! `--color` and `NO_COLOR` say. Whatever comes from the cluster goes through [`clean`], which tables do by themselves: an
+//! identity is a text of anybody's choice, and could be one that writes over the screen.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Result;
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// All is well.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// Something stands in the way.
+pub const BAD: Style = AnsiColor::Red.on_default();
+/// Something may stand in the way.
+pub const WARN: Style = AnsiColor::Yellow.on_default();
+/// What is less important.
+pub const DIM: Style = Style::new().dimmed();
+/// Headings.
+pub const BOLD: Style = Style::new().bold();
+
+/// For programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Json,
+    Yaml,
+}
+
+impl Format {
+    /// The value as text, with a line's end behind it.
+    ///
+    /// # Errors
+    ///
+    /// When the value can't be written so, which no value of this program is.
+    pub fn render(self, value: &impl Serialize) -> Result<String> {
+        Ok(match self {
+            Self::Json => serde_json::to_string_pretty(value)? + "\n",
+            Self::Yaml => serde_yaml_ng::to_string(value)?,
+        })
+    }
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+///
+/// When nobody reads it any more, for instance.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Tells people something beside what is printed: a line on standard error.
+pub fn tell(text: impl Display) {
+    anstream::eprintln!("{text}");
+}
+
+/// The text in a style.
+pub fn paint(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// The text on one line, without characters that would do something to a terminal.
+pub fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => ' ',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// The content of a table's cell.
+pub struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    /// A cell in a style.
+    pub fn styled(style: Style, text: impl AsRef<str>) -> Self {
+        Self { text: clean(text.as_ref()), style }
+    }
+
+    /// What may be missing; then `-`.
+    pub fn maybe(text: Option<impl AsRef<str>>) -> Self {
+        text.map_or_else(|| Self::from("-"), |text| Self::from(text.as_ref()))
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::styled(Style::new(), text)
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+/// A table as kubectl prints them: no lines, three spaces between columns, nothing cut.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for row in rows {
+        let cell = |cell: Cell| if cell.style.is_plain() { cell.text } else { paint(cell.style, cell.text) };
+        table.add_row(row.into_iter().map(cell));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// The text with so many spaces before each line.
+pub fn indent(by: usize, text: &str) -> String {
+    text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
+}
+
+/// How long ago that was, as kubectl writes it. Clocks differ, so what lies ahead is now.
+pub fn ago(time: Timestamp, now: Timestamp) -> String {
+    span(now.duration_since(time).as_secs_f64())
+}
+
+/// A time span as kubectl writes it: the coarser the longer, but with tenths below ten seconds.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Whole and never negative.
+pub fn span(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    if seconds < 10.0 && seconds.fract() >= 0.05 {
+        return format!("{seconds:.1}s");
+    }
+    let s = seconds.round() as u64;
+    let (minutes, hours, days) = (s / 60, s / 3600, s / 86_400);
+    let two = |large: u64, unit: char, small: u64, small_unit: char| match small {
+        0 => format!("{large}{unit}"),
+        _ => format!("{large}{unit}{small}{small_unit}"),
+    };
+    match s {
+        0..120 => format!("{s}s"),
+        120..600 => two(minutes, 'm', s % 60, 's'),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, 'h', minutes % 60, 'm'),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, 'd', hours % 24, 'h'),
+        691_200..63_072_000 => format!("{days}d"),
+        _ => two(days / 365, 'y', days % 365, 'd'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_kubectl_writes_them() {
+        let cases = [
+            (0.0, "0s"),
+            (-3.0, "0s"),
+            (0.614, "0.6s"),
+            (9.0, "9s"),
+            (119.0, "119s"),
+            (120.0, "2m"),
+            (190.0, "3m10s"),
+            (3600.0, "60m"),
+            (14_400.0, "4h"),
+            (14_460.0, "4h1m"),
+            (90_000.0, "25h"),
+            (180_000.0, "2d2h"),
+            (864_000.0, "10d"),
+            (70_000_000.0, "2y80d"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(span(seconds), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn columns_align_whatever_is_in_them() {
+        let rows = [
+            vec!["a".into(), Cell::styled(GOOD, "True"), "x".into()],
+            vec!["グループ".into(), Cell::styled(BAD, "False"), "y".into()],
+            vec!["long-name".into(), Cell::maybe(None::<&str>), Cell::from("")],
+        ];
+        let text = table(&["NAME", "READY", "WHY"], rows);
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(
+            plain,
+            "NAME        READY   WHY\na           True    x\nグループ    False   y\nlong-name   -\n"
+        );
+        assert!(text.contains(&paint(GOOD, "True")), "{text:?}");
+    }
+
+    #[test]
+    fn nothing_from_the_cluster_reaches_the_terminal_as_a_command() {
+        let text = table(&["NAME"], [vec!["\u{1b}[2Jgone\r\nnext\u{7}\u{9b}1A".into()]]);
+        assert_eq!(text, "NAME\n\u{fffd}[2Jgone\u{fffd} next\u{fffd}\u{fffd}1A\n");
+    }
+}
