@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::ArgValueCandidates;
 
-use crate::commands::list;
+use crate::commands::{completion, history, list, pause, status, timeline, wait, who};
 
 /// Show LeaderGroups and steer them.
 #[derive(Debug, Parser)]
@@ -12,6 +13,8 @@ use crate::commands::list;
 pub struct Arguments {
     #[command(flatten)]
     pub connection: Connection,
+    #[command(flatten)]
+    pub color: colorchoice_clap::Color,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -30,9 +33,36 @@ pub struct Connection {
     pub namespace: Option<String>,
 }
 
+/// Which group.
+#[derive(Args, Clone, Debug)]
+pub struct Named {
+    /// The group's name
+    #[arg(add = ArgValueCandidates::new(completion::group_names))]
+    pub name: String,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List groups, who leads them and since when
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Show a group: leader, evidence, candidates, Lease, traffic, history, conditions
+    #[command(visible_alias = "get")]
+    Status(status::Arguments),
+    /// Show who led, why that changed, and how long nobody led
+    History(history::Arguments),
+    /// Draw who led when
+    Timeline(timeline::Arguments),
+    /// Print the leader's pod, for scripts
+    Who(who::Arguments),
+    /// Wait until a group has a leader, a certain leader, or one that stays
+    Wait(wait::Arguments),
+    /// Have dead holders of a group's Lease reported rather than cleared
+    Pause(pause::Arguments),
+    /// Have dead holders of a group's Lease cleared again
+    Resume(pause::Arguments),
+    /// Print what makes a shell, or kubectl, complete these commands
+    Completion(completion::Arguments),
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::Partial),
 }

@@ -4,14 +4,15 @@
 //! `--color` and `NO_COLOR` say. Whatever comes from the cluster goes through [`clean`], which tables do by themselves: an
 //! identity is a text of anybody's choice, and could be one that writes over the screen.
 
+use std::env;
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _, stdout};
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
 /// All is well.
@@ -38,11 +39,34 @@ impl Format {
     /// # Errors
     ///
     /// When the value can't be written so, which no value of this program is.
-    pub fn render(self, value: &impl Serialize) -> Result<String> {
+    pub fn render(self, value: &(impl Serialize + ?Sized)) -> Result<String> {
         Ok(match self {
             Self::Json => serde_json::to_string_pretty(value)? + "\n",
             Self::Yaml => serde_yaml_ng::to_string(value)?,
         })
+    }
+}
+
+/// What the output goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    pub is_terminal: bool,
+    pub width: usize,
+    pub height: usize,
+    /// Whether it shows more than ASCII.
+    pub unicode: bool,
+}
+
+impl Screen {
+    /// What standard output is now: a terminal may have changed its size.
+    pub fn of_stdout() -> Self {
+        let is_terminal = stdout().is_terminal();
+        let size = || crossterm::terminal::size().ok().filter(|_| is_terminal);
+        let (width, height) = size().map_or((80, 24), |(width, height)| (width.into(), height.into()));
+        // As a C library looks for them: the first that is set counts.
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(env::var_os).find(|value| !value.is_empty());
+        let locale = locale.unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        Self { is_terminal, width, height, unicode: locale.contains("utf-8") || locale.contains("utf8") }
     }
 }
 
@@ -111,10 +135,10 @@ impl From<String> for Cell {
 /// A table as kubectl prints them: no lines, three spaces between columns, nothing cut.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     for row in rows {
-        let cell = |cell: Cell| if cell.style.is_plain() { cell.text } else { paint(cell.style, cell.text) };
+        let cell = |cell: Cell| if cell.style.is_plain() || cell.text.is_empty() { cell.text } else { paint(cell.style, cell.text) };
         table.add_row(row.into_iter().map(cell));
     }
     for column in table.column_iter_mut() {
@@ -129,8 +153,8 @@ pub fn indent(by: usize, text: &str) -> String {
 }
 
 /// How long ago that was, as kubectl writes it. Clocks differ, so what lies ahead is now.
-pub fn ago(time: Timestamp, now: Timestamp) -> String {
-    span(now.duration_since(time).as_secs_f64())
+pub fn ago(time: Timestamp, now: &Zoned) -> String {
+    span(now.timestamp().duration_since(time).as_secs_f64().round())
 }
 
 /// A time span as kubectl writes it: the coarser the longer, but with tenths below ten seconds.

@@ -312,7 +312,7 @@ impl Workload {
     pub(crate) fn rights(&self) -> Vec<Value> {
         let Candidates { name, lease, verbs, .. } = &self.candidates;
         // A Role can't limit the right to create to a name.
-        let (create, on_the_named): (Vec<_>, Vec<_>) = verbs.iter().partition(|verb| **verb == "create");
+        let (create, on_the_named): (Vec<&str>, Vec<&str>) = verbs.iter().copied().partition(|verb| *verb == "create");
         let named = json!([lease, format!("{lease}-side")]);
         let group = json!(["coordination.k8s.io"]);
         let mut rules =
