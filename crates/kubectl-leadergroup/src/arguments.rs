@@ -23,13 +23,13 @@ pub struct Arguments {
 #[derive(Args, Clone, Debug)]
 pub struct Connection {
     /// The kubeconfig file [default: $KUBECONFIG, ~/.kube/config]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Which cluster")]
     pub kubeconfig: Option<PathBuf>,
     /// The context in it
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which cluster")]
     pub context: Option<String>,
     /// The namespace [default: the context's]
-    #[arg(long, short, global = true, value_name = "NAMESPACE")]
+    #[arg(long, short, global = true, value_name = "NAMESPACE", help_heading = "Which cluster")]
     pub namespace: Option<String>,
 }
 
@@ -65,4 +65,34 @@ pub enum Command {
     Completion(completion::Arguments),
     #[command(name = "__complete", hide = true)]
     Complete(completion::Partial),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn readme_says_what_rights_each_command_needs() {
+        let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+        let (_, table) = readme.split_once("| command | rights |").expect("a table of rights");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let told: BTreeSet<_> = rows
+            .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2))
+            .filter_map(|command| command.split(' ').next())
+            .collect();
+        let command = Arguments::command();
+        let there: BTreeSet<_> =
+            command.get_subcommands().filter(|it| !it.is_hide_set()).map(clap::Command::get_name).collect();
+        assert_eq!(told, there);
+    }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ListParams;
 use kube::core::Selector;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 use leadergroup_api::LeaderGroup;
 
 use crate::session::Session;
@@ -57,7 +57,7 @@ pub async fn get(session: &Session, name: &str) -> Result<LeaderGroup> {
 async fn absent(session: &Session, name: &str) -> anyhow::Error {
     let namespace = &session.namespace;
     let there = groups(session).list(&ListParams::default().limit(20)).await;
-    let names: Vec<_> = there.iter().flatten().map(|group| group.name_any()).collect();
+    let names: Vec<_> = there.iter().flatten().map(ResourceExt::name_any).collect();
     match names.as_slice() {
         [] => anyhow!(
             "there is no LeaderGroup {name} in namespace {namespace}; `kubectl leadergroup list -A` shows those of all \

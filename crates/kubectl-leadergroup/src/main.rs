@@ -1,7 +1,7 @@
 //! `kubectl leadergroup`, also `kubectl lg`: what people use to see LeaderGroups and to steer them.
 //!
 //! `arguments.rs` is the command line, `session.rs` the connection it names, `group.rs` reads a group with its Lease and pods,
-//! `terms.rs` says who led when, and `output.rs` how all that is printed. Each command is a module of `commands`: it reads
+//! `timeline.rs` and `terms.rs` say who led when, and `output.rs` how all that is printed. Each command is a module of `commands`: it reads
 //! objects, has a pure function make of them what is shown, and prints that.
 
 mod arguments;
@@ -12,6 +12,7 @@ mod session;
 mod terms;
 #[cfg(test)]
 mod testdata;
+mod timeline;
 
 use std::io::{Error, ErrorKind};
 use std::process::ExitCode;

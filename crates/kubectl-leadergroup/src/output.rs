@@ -138,7 +138,9 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> Stri
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     for row in rows {
-        let cell = |cell: Cell| if cell.style.is_plain() || cell.text.is_empty() { cell.text } else { paint(cell.style, cell.text) };
+        let cell = |cell: Cell| {
+            if cell.style.is_plain() || cell.text.is_empty() { cell.text } else { paint(cell.style, cell.text) }
+        };
         table.add_row(row.into_iter().map(cell));
     }
     for column in table.column_iter_mut() {
@@ -149,7 +151,8 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> Stri
 
 /// The text with so many spaces before each line.
 pub fn indent(by: usize, text: &str) -> String {
-    text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
+    let before = " ".repeat(by);
+    text.lines().flat_map(|line| [&before, line, "\n"]).collect()
 }
 
 /// How long ago that was, as kubectl writes it. Clocks differ, so what lies ahead is now.
@@ -218,10 +221,7 @@ mod tests {
         ];
         let text = table(&["NAME", "READY", "WHY"], rows);
         let plain = anstream::adapter::strip_str(&text).to_string();
-        assert_eq!(
-            plain,
-            "NAME        READY   WHY\na           True    x\nグループ    False   y\nlong-name   -\n"
-        );
+        assert_eq!(plain, "NAME        READY   WHY\na           True    x\nグループ    False   y\nlong-name   -\n");
         assert!(text.contains(&paint(GOOD, "True")), "{text:?}");
     }
 

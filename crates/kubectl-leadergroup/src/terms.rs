@@ -1,8 +1,10 @@
-//! Who led when, as far as the status' history goes back.
+//! The terms that a group's status remembers, numbered.
 
-use jiff::{SignedDuration, Timestamp};
-use leadergroup_api::{LeaderGroup, TransitionReason};
+use jiff::Timestamp;
+use leadergroup_api::{LeaderGroup, Transition, TransitionReason};
 use serde::Serialize;
+
+use crate::timeline::segments;
 
 /// One continuous tenure of one holder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,45 +36,33 @@ impl Term {
     pub fn seconds(&self, now: Timestamp) -> f64 {
         self.end.unwrap_or(now).duration_since(self.begin).as_secs_f64().max(0.0)
     }
-
-    /// Whether there was more before it than was seen.
-    pub fn is_unseen(&self) -> bool {
-        self.unobserved > 0 || self.reason == TransitionReason::Unobserved
-    }
 }
 
 /// The terms of a group, newest first.
-pub fn terms(group: &LeaderGroup) -> Vec<Term> {
+pub fn terms(group: &LeaderGroup, now: Timestamp) -> Vec<Term> {
     let Some(status) = &group.status else { return Vec::new() };
+    // Of each transition one, the oldest first; a leader that no transition tells of comes behind them.
+    let segments = segments(status, now).into_iter().filter(|segment| segment.holder.is_some());
+    let mut ends: Vec<_> = segments.map(|segment| (!segment.is_open).then_some(segment.to)).collect();
+    ends.truncate(status.history.len());
     let mut number = status.transitions;
-    // While nobody leads, the last term was over when the group ceased to be Ready.
-    let newest = status.history.first();
-    let lasts = status.leader.as_ref().is_some_and(|it| newest.is_some_and(|newest| it.identity == newest.leader));
-    let not_ready = status.conditions.iter().find(|it| it.type_ == "Ready" && it.status == "False");
-    let mut end = match newest {
-        Some(newest) if !lasts => Some(not_ready.map_or(newest.time.0, |it| it.last_transition_time.0)),
-        _ => None,
-    };
-    let mut terms = Vec::new();
-    for transition in &status.history {
-        let begin = transition.time.0;
+    let term = |(transition, end): (&Transition, Option<Timestamp>)| {
         let unobserved = transition.unobserved.unwrap_or_default();
-        terms.push(Term {
+        let term = Term {
             number,
             leader: transition.leader.clone(),
             pod_uid: transition.pod_uid.clone(),
             from: transition.from.clone(),
             reason: transition.reason,
-            begin,
-            end: end.map(|end| end.max(begin)),
+            begin: transition.time.0,
+            end,
             leaderless_seconds: transition.leaderless_seconds,
             unobserved,
-        });
+        };
         number -= 1 + unobserved;
-        let gap = SignedDuration::try_from_secs_f64(transition.leaderless_seconds.unwrap_or_default());
-        end = Some(gap.ok().and_then(|gap| begin.checked_sub(gap).ok()).unwrap_or(begin));
-    }
-    terms
+        term
+    };
+    status.history.iter().zip(ends.into_iter().rev()).map(term).collect()
 }
 
 #[cfg(test)]
@@ -82,9 +72,10 @@ mod tests {
 
     /// Number, begin and end in seconds before now, and the seconds without a leader before it.
     fn told(group: &LeaderGroup) -> Vec<(i64, i64, Option<i64>, Option<f64>)> {
-        let ago = |time: Timestamp| testdata::now().timestamp().duration_since(time).as_secs();
+        let now = testdata::now().timestamp();
+        let ago = |time: Timestamp| now.duration_since(time).as_secs();
         let tell = |it: &Term| (it.number, ago(it.begin), it.end.map(ago), it.leaderless_seconds);
-        terms(group).iter().map(tell).collect()
+        terms(group, now).iter().map(tell).collect()
     }
 
     #[test]

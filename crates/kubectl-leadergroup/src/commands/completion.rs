@@ -82,15 +82,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Answers kubectl.
 pub fn complete(partial: &Partial) -> Result<ExitCode> {
-    let mut text = String::new();
-    for candidate in completions(&partial.words)?.iter().filter(|it| !it.is_hide_set()) {
-        text += &candidate.get_value().to_string_lossy();
-        if let Some(help) = candidate.get_help().map(ToString::to_string) {
-            text += &format!("\t{}", help.lines().next().unwrap_or_default());
-        }
-        text.push('\n');
-    }
-    print(&format!("{text}{NO_FILES}\n"))?;
+    let candidates = completions(&partial.words)?;
+    let lines = candidates.iter().filter(|it| !it.is_hide_set()).map(|candidate| {
+        let value = candidate.get_value().to_string_lossy();
+        let help = candidate.get_help().map(ToString::to_string).unwrap_or_default();
+        // Behind a tab stands what it means.
+        help.lines().next().map_or_else(|| format!("{value}\n"), |help| format!("{value}\t{help}\n"))
+    });
+    let text: Vec<_> = lines.collect();
+    print(&format!("{}{NO_FILES}\n", text.concat()))?;
     Ok(ExitCode::SUCCESS)
 }
 

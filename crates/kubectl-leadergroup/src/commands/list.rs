@@ -72,7 +72,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     let text = match arguments.output {
         Some(Format::Json) => output::Format::Json.render(&summaries)?,
         Some(Format::Yaml) => output::Format::Yaml.render(&summaries)?,
-        Some(Format::Name) => summaries.iter().map(|it| format!("leadergroup.leadergroup.dev/{}\n", it.name)).collect(),
+        Some(Format::Name) => {
+            summaries.iter().flat_map(|it| ["leadergroup.leadergroup.dev/", &it.name, "\n"]).collect()
+        }
         None | Some(Format::Wide) if summaries.is_empty() => {
             let place = if all { "any namespace".to_owned() } else { format!("namespace {}", session.namespace) };
             let which = if arguments.selector.is_empty() { "" } else { " with these labels" };

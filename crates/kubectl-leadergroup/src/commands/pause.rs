@@ -30,7 +30,8 @@ pub async fn run(session: &Session, arguments: &Arguments, policy: Policy) -> Re
     let changed = before.spec.stale_holder.policy != policy;
     if changed {
         let patch = Patch::Merge(json!({"spec": {"staleHolder": {"policy": policy}}}));
-        let parameters = PatchParams { field_manager: Some("kubectl-leadergroup".to_owned()), ..PatchParams::default() };
+        let parameters =
+            PatchParams { field_manager: Some("kubectl-leadergroup".to_owned()), ..PatchParams::default() };
         let written = groups(session).patch(name, &parameters, &patch).await;
         written.map_err(|error| session.explain(error)).with_context(|| format!("{name} is as it was"))?;
     }

@@ -6,14 +6,15 @@ use std::time::Duration;
 use anstyle::Style;
 use anyhow::Result;
 use clap::Args;
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{Timestamp, Zoned};
+use leadergroup_api::TransitionReason;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::arguments::Named;
 use crate::group;
 use crate::output::{BAD, BOLD, DIM, GOOD, Screen, WARN, clean, paint, print, span, tell};
 use crate::session::Session;
-use crate::terms::{Term, terms};
+use crate::timeline::{Segment, segments};
 
 const WIDTH: &str = "\
 The chart is as wide as the terminal, or 80 columns where there is none. It goes as far back as the group's history, which
@@ -38,21 +39,23 @@ pub struct Arguments {
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     let name = &arguments.group.name;
     let group = group::get(session, name).await?;
-    let terms = terms(&group);
+    let now = Zoned::now();
+    let segments = group.status.as_ref().map(|status| segments(status, now.timestamp())).unwrap_or_default();
+    let is_new = segments.is_empty();
     let mut screen = Screen::of_stdout();
     screen.unicode &= !arguments.ascii;
-    match Chart::new(&terms, arguments.since, &Zoned::now(), screen) {
+    match Chart::new(segments, arguments.since, &now, screen) {
         Some(chart) => print(&chart.draw(&format!("{}/{name}", session.namespace)))?,
-        None if terms.is_empty() => tell(format_args!("{name} has not been led yet")),
-        None => tell(format_args!("{name} has had no leader in that time")),
+        None if is_new => tell(format_args!("{name} has not been led yet")),
+        None => tell(format_args!("nothing is known of who led {name} in that time")),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What the columns stand for.
 struct Chart<'a> {
-    /// Newest first, those that fall into the time shown.
-    terms: Vec<&'a Term>,
+    /// Oldest first, those that fall into the time shown.
+    segments: Vec<Segment>,
     from: Timestamp,
     now: &'a Zoned,
     /// Of a column.
@@ -74,20 +77,36 @@ struct Glyphs {
 const UNICODE: Glyphs = Glyphs { leads: '█', not: '·', nobody: '×', unseen: '?', tick: '╵', cut: '…' };
 const ASCII: Glyphs = Glyphs { leads: '#', not: '.', nobody: 'x', unseen: '?', tick: '\'', cut: '~' };
 
-/// What a row marks in a column, if anything.
-type Marks = Vec<bool>;
+/// Whether there was more before it than was seen.
+fn is_unseen(segment: &Segment) -> bool {
+    segment.unobserved > 0 || segment.reason == Some(TransitionReason::Unobserved)
+}
 
 impl<'a> Chart<'a> {
-    fn new(terms: &'a [Term], since: Option<Duration>, now: &'a Zoned, screen: Screen) -> Option<Self> {
+    fn new(segments: Vec<Segment>, since: Option<Duration>, now: &'a Zoned, screen: Screen) -> Option<Self> {
         let earliest = since.and_then(|since| now.timestamp().checked_sub(since).ok()).unwrap_or(Timestamp::MIN);
-        let terms: Vec<_> = terms.iter().filter(|term| term.end.is_none_or(|end| end > earliest)).collect();
-        let from = terms.last()?.begin.max(earliest);
-        let widest = terms.iter().map(|term| term.leader.width()).max().unwrap_or_default();
-        let labels = widest.clamp("nobody".len(), (screen.width / 3).max("nobody".len()));
+        let mut segments = segments;
+        for segment in segments.iter_mut().filter(|segment| segment.from < earliest) {
+            // How it began is not in the chart.
+            *segment = Segment { from: earliest, reason: None, unobserved: 0, ..segment.clone() };
+        }
+        segments.retain(|segment| segment.to > earliest && (segment.holder.is_some() || segment.from < segment.to));
+        let from = segments.first()?.from;
+        let widest = segments.iter().filter_map(|segment| Some(segment.holder.as_ref()?.width())).max();
+        let least = "nobody".len();
+        let labels = widest.unwrap_or_default().clamp(least, (screen.width / 3).max(least));
         let columns = screen.width.saturating_sub(labels + 2).max(NARROWEST);
         #[allow(clippy::cast_precision_loss)] // A width of a terminal.
         let seconds = now.timestamp().duration_since(from).as_secs_f64().max(1.0) / columns as f64;
-        Some(Self { terms, from, now, seconds, columns, labels, glyphs: if screen.unicode { UNICODE } else { ASCII } })
+        Some(Self {
+            segments,
+            from,
+            now,
+            seconds,
+            columns,
+            labels,
+            glyphs: if screen.unicode { UNICODE } else { ASCII },
+        })
     }
 
     fn draw(&self, title: &str) -> String {
@@ -96,18 +115,21 @@ impl<'a> Chart<'a> {
         let begins = from.strftime("%F %T %Z");
         let title = paint(BOLD, clean(title));
         let mut text = format!("{title} in the last {whole}, since {begins}; a column is {}\n\n", span(self.seconds));
+        let leads = self.segments.last().filter(|last| last.is_open).and_then(|last| last.holder.clone());
         for leader in self.leaders() {
-            let marks = self.marks(self.terms.iter().filter(|it| it.leader == leader).map(|it| (it.begin, it.end)));
-            let leads = self.terms.first().is_some_and(|it| it.leader == leader && it.end.is_none());
-            let (label, bar) = if leads { (BOLD, GOOD) } else { (Style::new(), Style::new()) };
+            let marks = self.marks(|segment| segment.holder.as_ref() == Some(&leader));
+            let (label, bar) =
+                if leads.as_ref() == Some(&leader) { (BOLD, GOOD) } else { (Style::new(), Style::new()) };
             text += &self.row(&leader, label, &marks, self.glyphs.leads, bar);
         }
-        let nobody = self.marks(self.gaps().map(|(from, to)| (from, Some(to))));
+        let nobody = self.marks(|segment| segment.holder.is_none());
         if nobody.contains(&true) {
             text += &self.row("nobody", BAD, &nobody, self.glyphs.nobody, BAD);
         }
-        let unseen = self.terms.iter().filter(|it| it.is_unseen()).map(|it| (it.begin, Some(it.begin)));
-        let unseen = self.marks(unseen);
+        let mut unseen = vec![false; self.columns];
+        for segment in self.segments.iter().filter(|segment| is_unseen(segment)) {
+            unseen[self.column(self.at(segment.from))] = true;
+        }
         if unseen.contains(&true) {
             text += &self.row("unseen", WARN, &unseen, self.glyphs.unseen, WARN);
         }
@@ -117,36 +139,21 @@ impl<'a> Chart<'a> {
     /// Who led, in order of appearance.
     fn leaders(&self) -> Vec<String> {
         let mut leaders: Vec<String> = Vec::new();
-        for term in self.terms.iter().rev() {
-            if !leaders.contains(&term.leader) {
-                leaders.push(term.leader.clone());
+        for leader in self.segments.iter().filter_map(|segment| segment.holder.as_ref()) {
+            if !leaders.contains(leader) {
+                leaders.push(leader.clone());
             }
         }
         leaders
     }
 
-    /// When nobody led.
-    fn gaps(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-        let before = self.terms.iter().filter_map(|term| {
-            let gap = SignedDuration::try_from_secs_f64(term.leaderless_seconds.filter(|gap| *gap > 0.0)?).ok()?;
-            Some((term.begin.checked_sub(gap).ok()?, term.begin))
-        });
-        let last = self.terms.first().and_then(|term| Some((term.end?, self.now.timestamp())));
-        before.chain(last)
-    }
-
-    /// The columns in which one of these spans lies, at least in part.
-    fn marks(&self, spans: impl Iterator<Item = (Timestamp, Option<Timestamp>)>) -> Marks {
+    /// The columns in which one of these segments lies, at least in part.
+    fn marks(&self, of: impl Fn(&Segment) -> bool) -> Vec<bool> {
         let mut marks = vec![false; self.columns];
-        let end_of_time = self.now.timestamp();
-        for (begin, end) in spans {
-            let end = end.unwrap_or(end_of_time).min(end_of_time);
-            if end < self.from {
-                continue;
-            }
-            let first = self.column(self.at(begin));
-            // A span that ends where a column begins has no part in it.
-            let last = self.column(self.at(end).ceil() - 1.0);
+        for segment in self.segments.iter().filter(|segment| of(segment)) {
+            let first = self.column(self.at(segment.from));
+            // What ends where a column begins has no part in it.
+            let last = self.column(self.at(segment.to).ceil() - 1.0);
             marks[first..=last.max(first)].fill(true);
         }
         marks
@@ -257,25 +264,18 @@ impl<'a> Chart<'a> {
     }
 
     fn legend(&self, nobody: bool, unseen: bool) -> String {
-        let mut legend = format!("{} leads", self.glyphs.leads);
-        if nobody {
-            legend += &format!("   {}", paint(BAD, format!("{} nobody leads", self.glyphs.nobody)));
-        }
-        if unseen {
-            legend += &format!("   {}", paint(WARN, format!("{} changes that nobody saw", self.glyphs.unseen)));
-        }
-        legend + "\n"
+        let nobody = nobody.then(|| paint(BAD, format!("{} nobody leads", self.glyphs.nobody)));
+        let unseen = unseen.then(|| paint(WARN, format!("{} changes that nobody saw", self.glyphs.unseen)));
+        let leads = format!("{} leads", self.glyphs.leads);
+        [Some(leads), nobody, unseen].into_iter().flatten().collect::<Vec<_>>().join("   ") + "\n"
     }
 
     fn sums(&self) -> String {
-        let gaps: Vec<_> = self
-            .gaps()
-            .map(|(from, to)| to.duration_since(from.max(self.from)).as_secs_f64())
-            .filter(|gap| *gap > 0.0)
-            .collect();
+        let gaps = self.segments.iter().filter(|segment| segment.holder.is_none());
+        let gaps: Vec<_> = gaps.map(|gap| gap.length().as_secs_f64()).collect();
         let longest = gaps.iter().copied().fold(0.0, f64::max);
         let whole: f64 = gaps.iter().sum();
-        let terms = self.terms.len();
+        let terms = self.segments.len() - gaps.len();
         let plural = if terms == 1 { "" } else { "s" };
         let leaderless = match gaps.len() {
             0 => "no time without a leader that was seen".to_owned(),
@@ -288,6 +288,8 @@ impl<'a> Chart<'a> {
 
 #[cfg(test)]
 mod tests {
+    use leadergroup_api::LeaderGroup;
+
     use super::*;
     use crate::testdata::{self, now, plain};
 
@@ -295,9 +297,12 @@ mod tests {
         Screen { is_terminal: true, width, height: 24, unicode }
     }
 
-    fn drawn(group: &leadergroup_api::LeaderGroup, since: Option<Duration>, screen: Screen) -> String {
-        let (terms, now) = (terms(group), now());
-        plain(&Chart::new(&terms, since, &now, screen).unwrap().draw("shop/billing"))
+    fn segments_of(group: &LeaderGroup) -> Vec<Segment> {
+        segments(group.status.as_ref().unwrap(), now().timestamp())
+    }
+
+    fn drawn(group: &LeaderGroup, since: Option<Duration>, screen: Screen) -> String {
+        plain(&Chart::new(segments_of(group), since, &now(), screen).unwrap().draw("shop/billing"))
     }
 
     #[test]
@@ -332,8 +337,8 @@ mod tests {
     fn every_row_is_as_wide_as_the_screen_and_every_moment_is_somebodys() {
         for group in [testdata::led(), testdata::leaderless(), testdata::long()] {
             for width in [40, 79, 80, 133, 400] {
-                let (terms, now) = (terms(&group), now());
-                let chart = Chart::new(&terms, None, &now, screen(width, true)).unwrap();
+                let now = now();
+                let chart = Chart::new(segments_of(&group), None, &now, screen(width, true)).unwrap();
                 let drawn = plain(&chart.draw("shop/billing"));
                 let rows: Vec<_> = drawn.lines().skip(2).take_while(|line| !line.starts_with(' ')).collect();
                 let marks: Vec<Vec<char>> = rows
@@ -348,14 +353,16 @@ mod tests {
                 for column in 0..chart.columns {
                     assert!(marks.iter().any(|row| row[column] != '·'), "nothing in column {column}: {drawn}");
                 }
-                let last = marks.iter().filter(|row| row[chart.columns - 1] == '█').count();
-                assert_eq!(last, usize::from(group.status.as_ref().unwrap().leader.is_some()), "{drawn}");
+                let now_leads = chart.segments.last().and_then(|last| last.holder.clone());
+                let label = chart.label(&now_leads.unwrap_or_else(|| "nobody".to_owned()));
+                let row = rows.iter().position(|row| row.starts_with(&label)).unwrap();
+                assert_ne!(marks[row][chart.columns - 1], '·', "{drawn}");
             }
         }
     }
 
     #[test]
     fn who_was_never_led_has_no_chart() {
-        assert!(Chart::new(&terms(&testdata::never_led()), None, &now(), screen(80, true)).is_none());
+        assert!(Chart::new(segments_of(&testdata::never_led()), None, &now(), screen(80, true)).is_none());
     }
 }

@@ -144,10 +144,10 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
             tell(format_args!("{name} is {}", clean(&stands(&group))));
             return Ok(ExitCode::from(TIMED_OUT));
         }
-        let next = if let Outcome::At(at) = outcome { at.min(until) } else { until };
+        let look_again = if let Outcome::At(at) = outcome { at.min(until) } else { until };
         tokio::select! {
             change = changes.next() => match change {
-                Some(Ok(Some(changed))) => group = changed,
+                Some(Ok(Some(next))) => group = next,
                 Some(Ok(None)) => bail!("LeaderGroup {name} was deleted"),
                 Some(Err(Error::InitialListFailed(error) | Error::WatchStartFailed(error))) if is_denial(&error) => {
                     return Err(session.explain(error));
@@ -156,7 +156,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
                 Some(Err(_)) => {}
                 None => bail!("the watch of {name} ended"),
             },
-            () = sleep_until(next) => {}
+            () = sleep_until(look_again) => {}
         }
     }
 }

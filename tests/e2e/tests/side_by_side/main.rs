@@ -10,6 +10,7 @@ mod elector_serve;
 mod evidence;
 mod guard;
 mod identity;
+mod plugin_see;
 
 use std::time::Duration;
 

@@ -65,10 +65,11 @@ struct View {
 
 impl View {
     fn show(self, reading: &Reading) -> Result<String> {
-        let report = Report::of(reading);
+        let now = Zoned::now();
+        let report = Report::of(reading, now.timestamp());
         match self.output {
             Some(format) => format.render(&report),
-            None => Ok(render::text(&report, self.verbose, &Zoned::now())),
+            None => Ok(render::text(&report, self.verbose, &now)),
         }
     }
 }

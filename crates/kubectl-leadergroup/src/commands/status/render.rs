@@ -207,7 +207,8 @@ fn recent(report: &Report, more: bool, now: &Zoned) -> String {
 
 /// Whether a condition says that all is well.
 fn style(condition: &Condition) -> Style {
-    let normal = if matches!(&*condition.type_, "Stalled" | "HolderSuspect" | "LeaseSuspect") { "False" } else { "True" };
+    let normal =
+        if matches!(&*condition.type_, "Stalled" | "HolderSuspect" | "LeaseSuspect") { "False" } else { "True" };
     match &*condition.status {
         "Unknown" => WARN,
         status if status == normal => GOOD,

@@ -85,6 +85,7 @@ pub struct LeaseRecord {
 /// The timing that candidates are said to have.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names)] // As in the spec.
 pub struct Timing {
     pub duration_seconds: i32,
     pub renew_deadline_seconds: i32,
@@ -155,7 +156,7 @@ pub struct Event {
 
 impl Report {
     /// What is known.
-    pub fn of(reading: &Reading) -> Self {
+    pub fn of(reading: &Reading, now: Timestamp) -> Self {
         let Reading { group, lease, pods, more } = reading;
         let status = group.status.clone().unwrap_or_default();
         let nothing = BTreeMap::new();
@@ -188,7 +189,7 @@ impl Report {
                 ready: status.candidates.ready,
                 pods: pods.as_ref().ok().map(|pods| candidate::all(group, pods, zones)),
             },
-            history: terms(group),
+            history: terms(group, now),
             conditions: status
                 .conditions
                 .into_iter()

@@ -37,8 +37,12 @@ fn more() -> More {
     }
 }
 
+fn report(reading: &Reading) -> Report {
+    Report::of(reading, now().timestamp())
+}
+
 fn shown(reading: &Reading) -> String {
-    plain(&render::text(&Report::of(reading), reading.more.is_some(), &now()))
+    plain(&render::text(&report(reading), reading.more.is_some(), &now()))
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn more_of_a_group_that_is_led() {
 
 #[test]
 fn a_group_that_is_led_for_programs() {
-    insta::assert_snapshot!(Format::Json.render(&Report::of(&Reading { more: Some(more()), ..led() })).unwrap());
+    insta::assert_snapshot!(Format::Json.render(&report(&Reading { more: Some(more()), ..led() })).unwrap());
 }
 
 #[test]
@@ -96,7 +100,7 @@ fn a_status_that_is_behind_is_not_passed_off_as_the_present() {
     let mut behind = led();
     behind.group.metadata.generation = Some(2);
     behind.lease = Ok(Some(lease("billing", "another", 1)));
-    let notes = Report::of(&behind).notes;
+    let notes = report(&behind).notes;
     assert_eq!(
         notes,
         [
@@ -105,14 +109,14 @@ fn a_status_that_is_behind_is_not_passed_off_as_the_present() {
              does not run",
         ]
     );
-    assert_eq!(Report::of(&led()).notes, [""; 0]);
+    assert_eq!(report(&led()).notes, [""; 0]);
 }
 
 #[test]
 fn a_lease_that_ran_out_and_a_clock_that_is_ahead_stand_out() {
     let text = |renewed| {
         let lease = Ok(Some(lease("billing", "billing-b58c8d75b-ztgk2_5f2c", renewed)));
-        render::text(&Report::of(&Reading { lease, ..led() }), false, &now())
+        render::text(&report(&Reading { lease, ..led() }), false, &now())
     };
     assert!(text(20).contains(&paint(BAD, "ran out 5s ago")), "{}", text(20));
     assert!(!text(14).contains("ran out"), "{}", text(14));
@@ -122,10 +126,10 @@ fn a_lease_that_ran_out_and_a_clock_that_is_ahead_stand_out() {
 
 #[test]
 fn a_renewal_is_no_change() {
-    let report = |renewed| {
-        let lease = Ok(Some(lease("billing", "billing-b58c8d75b-ztgk2_5f2c", renewed)));
-        Report::of(&Reading { lease, ..led() })
+    let renewed = |ago| {
+        let lease = Ok(Some(lease("billing", "billing-b58c8d75b-ztgk2_5f2c", ago)));
+        report(&Reading { lease, ..led() })
     };
-    assert_ne!(report(1), report(3));
-    assert_eq!(report(1).lasting(), report(3).lasting());
+    assert_ne!(renewed(1), renewed(3));
+    assert_eq!(renewed(1).lasting(), renewed(3).lasting());
 }

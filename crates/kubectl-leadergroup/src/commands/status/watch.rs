@@ -14,31 +14,37 @@ use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Result, bail};
 use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::terminal::{Clear, ClearType, DisableLineWrap, EnableLineWrap, EnterAlternateScreen, LeaveAlternateScreen};
 use crossterm::execute;
+use crossterm::terminal::{
+    Clear, ClearType, DisableLineWrap, EnableLineWrap, EnterAlternateScreen, LeaveAlternateScreen,
+};
 use futures::stream::{BoxStream, select_all};
 use futures::{Stream, StreamExt as _};
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Error, Event, watch_object, watcher};
 use kube::{Api, ResourceExt as _};
 use leadergroup_api::LeaderGroup;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::report::Report;
 use super::{View, render};
-use crate::group::{self, Reading};
+use crate::group::{self, Part, Reading};
 use crate::output::{DIM, Format, Screen, WARN, paint, print};
 use crate::session::Session;
 
 /// A watch that is cut off without a word is begun anew after so many seconds.
 const WATCH_SECONDS: u32 = 60;
 
+/// What belongs together comes within this: a Lease that changed, and what the operator has to say about it.
+const TOGETHER: Duration = Duration::from_millis(300);
+
 /// Something that a watch brings.
+#[allow(clippy::large_enum_variant)] // There is one at a time.
 enum Change {
-    Group(Result<Option<Box<LeaderGroup>>, Error>),
+    Group(Result<Option<LeaderGroup>, Error>),
     Lease(Result<Option<Lease>, Error>),
     Pods(Result<Event<Pod>, Error>),
 }
@@ -51,6 +57,7 @@ pub async fn run(session: &Session, name: &str, view: View) -> Result<ExitCode> 
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told_to_end = std::pin::pin!(told_to_end());
+    let mut due = None;
     output.show(&seen)?;
     loop {
         tokio::select! {
@@ -58,6 +65,7 @@ pub async fn run(session: &Session, name: &str, view: View) -> Result<ExitCode> 
                 output.end(&seen)?;
                 return Ok(ExitCode::SUCCESS);
             }
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => due = None,
             _ = second.tick(), if output.is_terminal() => {}
             Some(change) = changes.next() => {
                 let selected_by = seen.reading.group.candidate_selector();
@@ -73,12 +81,14 @@ pub async fn run(session: &Session, name: &str, view: View) -> Result<ExitCode> 
                 if seen.reading.group.candidate_selector() != selected_by {
                     changes = watches(session, &seen.reading.group)?;
                 }
-                if !seen.is_whole() {
-                    continue;
-                }
+                due = due.or_else(|| Some(Instant::now() + TOGETHER));
+                continue;
             }
         }
-        output.show(&seen)?;
+        // What is being listed anew is not half shown.
+        if seen.is_whole() {
+            output.show(&seen)?;
+        }
     }
 }
 
@@ -89,11 +99,8 @@ fn watches(session: &Session, group: &LeaderGroup) -> Result<impl Stream<Item = 
     let groups = watch_object(group::groups(session), &group.name_any()).default_backoff();
     let leases = watch_object(leases, group.lease_name()).default_backoff();
     let pods = watcher(pods, candidates).default_backoff();
-    let all: [BoxStream<Change>; 3] = [
-        groups.map(|it| Change::Group(it.map(|group| group.map(Box::new)))).boxed(),
-        leases.map(Change::Lease).boxed(),
-        pods.map(Change::Pods).boxed(),
-    ];
+    let all: [BoxStream<Change>; 3] =
+        [groups.map(Change::Group).boxed(), leases.map(Change::Lease).boxed(), pods.map(Change::Pods).boxed()];
     Ok(select_all(all))
 }
 
@@ -115,24 +122,18 @@ impl Seen {
         let failed = match change {
             Change::Group(Ok(None)) => return false,
             Change::Group(Ok(Some(group))) => {
-                self.reading.group = *group;
+                self.reading.group = group;
                 None
             }
-            Change::Lease(Ok(lease)) => {
-                self.reading.lease = Ok(lease);
-                None
-            }
+            Change::Group(Err(error)) => Some(error),
+            Change::Lease(lease) => keep(&mut self.reading.lease, lease),
             Change::Pods(Ok(event)) => {
                 self.take_pods(event);
                 None
             }
-            Change::Group(Err(error)) => Some(cause(session, error)),
-            Change::Lease(Err(error)) => forbidden(&error)
-                .map_or_else(|| Some(cause(session, error)), |why| { self.reading.lease = Err(why); None }),
-            Change::Pods(Err(error)) => forbidden(&error)
-                .map_or_else(|| Some(cause(session, error)), |why| { self.reading.pods = Err(why); None }),
+            Change::Pods(Err(error)) => keep(&mut self.reading.pods, Err(error)),
         };
-        self.trouble = failed;
+        self.trouble = failed.map(|error| cause(session, error));
         true
     }
 
@@ -165,15 +166,19 @@ impl Seen {
     }
 }
 
-/// Why this may not be watched, if that is what is wrong.
-fn forbidden(error: &Error) -> Option<String> {
-    match error {
-        Error::InitialListFailed(kube::Error::Api(status))
-        | Error::WatchStartFailed(kube::Error::Api(status))
-        | Error::WatchError(status)
-            if status.code == 403 => Some(status.message.clone()),
-        _ => None,
+/// Keeps what a watch brought, or that it may not be watched. Any other failure is given back: what was seen before still
+/// tells more than nothing.
+fn keep<T>(part: &mut Part<T>, brought: Result<T, Error>) -> Option<Error> {
+    match brought {
+        Ok(value) => *part = Ok(value),
+        Err(
+            Error::InitialListFailed(kube::Error::Api(status))
+            | Error::WatchStartFailed(kube::Error::Api(status))
+            | Error::WatchError(status),
+        ) if status.code == 403 => *part = Err(status.message.clone()),
+        Err(error) => return Some(error),
     }
+    None
 }
 
 fn cause(session: &Session, error: Error) -> String {
@@ -215,7 +220,7 @@ impl Output {
         let now = Zoned::now();
         let trouble = seen.trouble.as_ref().map(|why| paint(WARN, format!("{why}; still trying")));
         let foot = trouble.unwrap_or_else(|| paint(DIM, format!("{}, ctrl-c ends it", now.strftime("%T"))));
-        let text = render::text(&Report::of(&seen.reading), self.view.verbose, &now);
+        let text = render::text(&Report::of(&seen.reading, now.timestamp()), self.view.verbose, &now);
         let height = Screen::of_stdout().height.saturating_sub(2);
         let hidden = text.lines().count().saturating_sub(height);
         let mut shown: Vec<_> = text.lines().take(height).map(ToOwned::to_owned).collect();
@@ -238,14 +243,13 @@ impl Output {
 
     /// Prints another block if there is something new.
     fn add(&mut self, seen: &Seen) -> Result<()> {
-        let lasting = (Report::of(&seen.reading).lasting(), seen.trouble.clone());
+        let lasting = (Report::of(&seen.reading, Timestamp::now()).lasting(), seen.trouble.clone());
         if self.printed.as_ref() == Some(&lasting) {
             return Ok(());
         }
         let apart = match (&self.printed, self.view.output) {
-            (None, _) => "",
+            (None, _) | (_, Some(Format::Json)) => "",
             (_, Some(Format::Yaml)) => "---\n",
-            (_, Some(Format::Json)) => "",
             _ => "\n",
         };
         print(&format!("{apart}{}", self.view.show(&seen.reading)?))?;
