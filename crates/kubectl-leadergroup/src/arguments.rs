@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::ArgValueCandidates;
 
-use crate::commands::{discover, doctor, handover, list, rbac};
+use crate::commands::{
+    completion, discover, doctor, handover, history, list, pause, rbac, status, timeline, wait, who,
+};
 
 /// Show LeaderGroups and steer them.
 #[derive(Debug, Parser)]
@@ -12,6 +15,8 @@ use crate::commands::{discover, doctor, handover, list, rbac};
 pub struct Arguments {
     #[command(flatten)]
     pub connection: Connection,
+    #[command(flatten)]
+    pub color: colorchoice_clap::Color,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -20,14 +25,22 @@ pub struct Arguments {
 #[derive(Args, Clone, Debug)]
 pub struct Connection {
     /// The kubeconfig file [default: $KUBECONFIG, ~/.kube/config]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Which cluster")]
     pub kubeconfig: Option<PathBuf>,
     /// The context in it
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which cluster")]
     pub context: Option<String>,
     /// The namespace [default: the context's]
-    #[arg(long, short, global = true, value_name = "NAMESPACE")]
+    #[arg(long, short, global = true, value_name = "NAMESPACE", help_heading = "Which cluster")]
     pub namespace: Option<String>,
+}
+
+/// Which group.
+#[derive(Args, Clone, Debug)]
+pub struct Named {
+    /// The group's name
+    #[arg(add = ArgValueCandidates::new(completion::group_names))]
+    pub name: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,4 +60,53 @@ pub enum Command {
     Promote(handover::Promote),
     /// Print the custom resource definition
     Crds,
+    /// Show a group: leader, evidence, candidates, Lease, traffic, history, conditions
+    #[command(visible_alias = "get")]
+    Status(status::Arguments),
+    /// Show who led, why that changed, and how long nobody led
+    History(history::Arguments),
+    /// Draw who led when
+    Timeline(timeline::Arguments),
+    /// Print the leader's pod, for scripts
+    Who(who::Arguments),
+    /// Wait until a group has a leader, a certain leader, or one that stays
+    Wait(wait::Arguments),
+    /// Have dead holders of a group's Lease reported rather than cleared
+    Pause(pause::Arguments),
+    /// Have dead holders of a group's Lease cleared again
+    Resume(pause::Arguments),
+    /// Print what makes a shell, or kubectl, complete these commands
+    Completion(completion::Arguments),
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::Partial),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn readme_says_what_rights_each_command_needs() {
+        let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+        let (_, table) = readme.split_once("| command | rights |").expect("a table of rights");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let told: BTreeSet<_> = rows
+            .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2))
+            .filter_map(|command| command.split(' ').next())
+            .collect();
+        let command = Arguments::command();
+        let there: BTreeSet<_> =
+            command.get_subcommands().filter(|it| !it.is_hide_set()).map(clap::Command::get_name).collect();
+        assert_eq!(told, there);
+    }
 }

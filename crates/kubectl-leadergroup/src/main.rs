@@ -1,10 +1,12 @@
 //! `kubectl leadergroup`, also `kubectl lg`: what people use to see LeaderGroups and to steer them.
 //!
-//! `arguments.rs` is the command line, `session.rs` the connection it names. Each command is a module of `commands`: it reads
+//! `arguments.rs` is the command line, `session.rs` the connection it names, `group.rs` reads a group with its Lease and pods,
+//! `timeline.rs` and `terms.rs` say who led when, and `output.rs` how all that is printed. Each command is a module of `commands`: it reads
 //! objects, has a pure function make of them what is shown, and prints that.
 
 mod arguments;
 mod commands;
+mod group;
 mod objects;
 mod output;
 mod owner;
@@ -12,19 +14,38 @@ mod rights;
 #[cfg(test)]
 mod samples;
 mod session;
+mod terms;
+#[cfg(test)]
+mod testdata;
+mod timeline;
 
+use std::io::{Error, ErrorKind};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let arguments = arguments::Arguments::parse();
-    match commands::run(arguments).await {
+use crate::arguments::Arguments;
+use crate::output::{BAD, paint, tell};
+
+fn main() -> ExitCode {
+    // A shell that asks what could stand at the cursor has its answer here, and nothing else happens.
+    clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
+    let arguments = Arguments::parse();
+    arguments.color.write_global();
+    match run(arguments) {
         Ok(code) => code,
+        // Whoever read the output has seen enough.
+        Err(error) if error.downcast_ref().is_some_and(|it: &Error| it.kind() == ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(format_args!("{}: {error:#}", paint(BAD, "error")));
             ExitCode::FAILURE
         }
     }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    commands::run(arguments).await
 }

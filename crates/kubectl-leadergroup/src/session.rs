@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::ListParams;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -18,6 +18,7 @@ use crate::arguments::Connection;
 pub struct Session {
     pub client: Client,
     pub namespace: String,
+    server: String,
 }
 
 impl Session {
@@ -37,7 +38,31 @@ impl Session {
             .await
             .context("the kubeconfig can't be used: `kubectl config get-contexts` lists what is in it")?;
         let namespace = connection.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Self { client: Client::try_from(config)?, namespace })
+        let server = config.cluster_url.to_string();
+        Ok(Self { client: Client::try_from(config)?, namespace, server })
+    }
+
+    /// What a failed request means, and what to do about it.
+    pub fn explain(&self, error: kube::Error) -> Error {
+        match error {
+            kube::Error::Api(status) => match status.code {
+                // What the API server answers for a kind that it does not know.
+                404 if status.details.is_none() => {
+                    anyhow!(
+                        "the cluster has no LeaderGroups: install the custom resource and the operator \
+                         (kubectl apply --kustomize config/default)"
+                    )
+                }
+                401 => anyhow!("{} does not accept the kubeconfig's credentials: log in anew", self.server),
+                403 => anyhow!("{}; README.md lists the rights that each command needs", status.message),
+                _ => anyhow!("{}", status.message),
+            },
+            kube::Error::Service(_) | kube::Error::HyperError(_) => {
+                let error = Error::from(error);
+                anyhow!("the cluster at {} can't be reached: {}", self.server, error.root_cause())
+            }
+            other => other.into(),
+        }
     }
 
     /// A group of the session's namespace.
@@ -47,7 +72,7 @@ impl Session {
     /// When there is none of that name, or it can't be read.
     pub async fn group(&self, name: &str) -> Result<LeaderGroup> {
         let groups: Api<LeaderGroup> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found = groups.get_opt(name).await.with_context(|| format!("can't get LeaderGroup {name}"))?;
+        let found = groups.get_opt(name).await.map_err(|error| self.explain(error))?;
         found.with_context(|| {
             format!(
                 "there is no LeaderGroup {name} in namespace {}: `kubectl get leadergroups -A` lists them",
@@ -74,9 +99,7 @@ impl Session {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let place = namespace.map_or("all namespaces".to_owned(), |namespace| format!("namespace {namespace}"));
-        let list = api.list(&ListParams::default()).await;
-        let list = list.with_context(|| format!("can't list {} in {place}", K::plural(&())))?;
+        let list = api.list(&ListParams::default()).await.map_err(|error| self.explain(error))?;
         let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
         for item in list {
             match item.0 {

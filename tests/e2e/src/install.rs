@@ -180,7 +180,7 @@ fn static_program(variable: &str, program: &str) -> Result<PathBuf> {
 }
 
 /// Builds a program: for an image static and optimized, otherwise in the quickest way.
-fn build(name: &str, image: bool) -> Result<PathBuf> {
+pub(crate) fn build(name: &str, image: bool) -> Result<PathBuf> {
     // Of the whole workspace, for the dependencies of all programs to be built once, with the same features.
     let args = ["--workspace", "--bin", name];
     let root = workspace_root()?;

@@ -12,6 +12,7 @@ mod guard;
 mod identity;
 mod monitoring;
 mod plugin_act;
+mod plugin_see;
 
 use std::time::Duration;
 

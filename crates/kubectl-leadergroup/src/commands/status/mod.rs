@@ -1,0 +1,75 @@
+//! `status`: all about one group.
+
+mod candidate;
+mod render;
+mod report;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use jiff::Zoned;
+
+use self::report::Report;
+use crate::arguments::Named;
+use crate::group::{self, Reading};
+use crate::output::{Format, print};
+use crate::session::Session;
+
+/// What the printed structure is.
+const STRUCTURE: &str = "\
+With -o json or -o yaml: namespace, name, created, ready, leader {identity, pod, podUID, node, zone, acquireTime},
+holder {identity, verdict, evidence}, lease {name, exists, holder, acquireTime, renewTime, durationSeconds, transitions,
+declared}, clearing {policy, release, onRestart, delaySeconds, unconfirmedAfterSeconds}, traffic {service, ports,
+requireReady, routed, reason, message}, transitions, candidates {selector, total, ready, pods [{pod, uid, role, ready,
+status, obstacles, serviceAccount, node, zone, restarts, created, containers}]}, history [{number, leader, podUID, from,
+reason, begin, end, leaderlessSeconds, unobserved}], conditions, events (with -v), notes. What is not known is null.
+Fields may be added; none changes its meaning.";
+
+#[derive(Args, Debug)]
+#[command(after_long_help = STRUCTURE)]
+pub struct Arguments {
+    #[command(flatten)]
+    group: Named,
+    /// Show UIDs, nodes, zones, accounts, containers, all of the history, and Events
+    #[arg(long, short)]
+    verbose: bool,
+    /// Print a structure for programs, which --help describes
+    #[arg(long, short, value_name = "FORMAT")]
+    output: Option<Format>,
+    /// Go on showing it as it changes, until ctrl-c
+    #[arg(long, short)]
+    watch: bool,
+}
+
+pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
+    let name = &arguments.group.name;
+    let view = View { verbose: arguments.verbose, output: arguments.output };
+    if arguments.watch {
+        return watch::run(session, name, view).await;
+    }
+    print(&view.show(&group::read(session, name, view.verbose).await?)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How a group is shown.
+#[derive(Clone, Copy)]
+struct View {
+    verbose: bool,
+    output: Option<Format>,
+}
+
+impl View {
+    fn show(self, reading: &Reading) -> Result<String> {
+        let now = Zoned::now();
+        let report = Report::of(reading, now.timestamp());
+        match self.output {
+            Some(format) => format.render(&report),
+            None => Ok(render::text(&report, self.verbose, &now)),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What is shown of groups in all their states.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::events::v1::Event;
+use leadergroup_api::LeaderGroup;
+use serde_json::json;
+
+use super::render;
+use super::report::Report;
+use crate::group::{More, Reading};
+use crate::output::{BAD, Format, WARN, paint};
+use crate::testdata::{self, ago, lease, now, plain};
+
+fn reading(group: LeaderGroup) -> Reading {
+    Reading { group, lease: Ok(None), pods: Ok(Vec::new()), more: None }
+}
+
+fn led() -> Reading {
+    let lease = lease("billing", "billing-b58c8d75b-ztgk2_5f2c", 1);
+    Reading { lease: Ok(Some(lease)), pods: Ok(testdata::pods()), ..reading(testdata::led()) }
+}
+
+fn more() -> More {
+    let event = |reason: &str, type_: &str, note: &str, seconds: i64| -> Event {
+        serde_json::from_value(json!({
+            "metadata": {"name": reason}, "reason": reason, "type": type_, "note": note, "eventTime": ago(seconds),
+        }))
+        .unwrap()
+    };
+    More {
+        zones: Ok(BTreeMap::from([("node-1".to_owned(), "eu-1a".to_owned())])),
+        events: Ok(vec![
+            event("HolderTerminated", "Normal", "pod billing-b58c8d75b-kxct4 ended", 313),
+            event("MissingRights", "Warning", "ServiceAccount old may not update Lease billing", 300),
+        ]),
+    }
+}
+
+fn report(reading: &Reading) -> Report {
+    Report::of(reading, now().timestamp())
+}
+
+fn shown(reading: &Reading) -> String {
+    plain(&render::text(&report(reading), reading.more.is_some(), &now()))
+}
+
+#[test]
+fn a_group_that_is_led() {
+    insta::assert_snapshot!(shown(&led()));
+}
+
+#[test]
+fn more_of_a_group_that_is_led() {
+    insta::assert_snapshot!(shown(&Reading { more: Some(more()), ..led() }));
+}
+
+#[test]
+fn a_group_that_is_led_for_programs() {
+    insta::assert_snapshot!(Format::Json.render(&report(&Reading { more: Some(more()), ..led() })).unwrap());
+}
+
+#[test]
+fn a_group_without_a_status() {
+    insta::assert_snapshot!(shown(&reading(testdata::new())));
+}
+
+#[test]
+fn a_group_without_candidates() {
+    insta::assert_snapshot!(shown(&reading(testdata::never_led())));
+}
+
+#[test]
+fn a_group_whose_leader_is_dead_and_that_only_observes() {
+    let lease = lease("invoices", "invoices-0", 17);
+    insta::assert_snapshot!(shown(&Reading { lease: Ok(Some(lease)), ..reading(testdata::leaderless()) }));
+}
+
+#[test]
+fn a_group_whose_lease_somebody_else_holds() {
+    let lease = lease("taken", "somebody-else", 0);
+    insta::assert_snapshot!(shown(&Reading { lease: Ok(Some(lease)), ..reading(testdata::foreign()) }));
+}
+
+#[test]
+fn a_group_of_long_and_wide_names() {
+    insta::assert_snapshot!(shown(&reading(testdata::long())));
+}
+
+#[test]
+fn what_may_not_be_read_is_left_out_and_named() {
+    let denied = |what: &str| format!("{what} is forbidden: User \"jane\" cannot list resource");
+    let more = More { zones: Err(denied("nodes")), events: Err(denied("events.events.k8s.io")) };
+    let (lease, pods) = (Err(denied("leases.coordination.k8s.io \"billing\"")), Err(denied("pods")));
+    insta::assert_snapshot!(shown(&Reading { lease, pods, more: Some(more), ..reading(testdata::led()) }));
+}
+
+#[test]
+fn a_status_that_is_behind_is_not_passed_off_as_the_present() {
+    let mut behind = led();
+    behind.group.metadata.generation = Some(2);
+    behind.lease = Ok(Some(lease("billing", "another", 1)));
+    let notes = report(&behind).notes;
+    assert_eq!(
+        notes,
+        [
+            "the status answers generation 1 of the spec, which is at 2: if that stays, the operator does not run",
+            "the Lease is held by another, the status says by billing-b58c8d75b-ztgk2_5f2c: if that stays, the operator \
+             does not run",
+        ]
+    );
+    assert_eq!(report(&led()).notes, [""; 0]);
+}
+
+#[test]
+fn a_lease_that_ran_out_and_a_clock_that_is_ahead_stand_out() {
+    let text = |renewed| {
+        let lease = Ok(Some(lease("billing", "billing-b58c8d75b-ztgk2_5f2c", renewed)));
+        render::text(&report(&Reading { lease, ..led() }), false, &now())
+    };
+    assert!(text(20).contains(&paint(BAD, "ran out 5s ago")), "{}", text(20));
+    assert!(!text(14).contains("ran out"), "{}", text(14));
+    assert!(text(-7).contains(&paint(WARN, "renewed 7s ahead of this machine's clock")), "{}", text(-7));
+    assert!(text(-1).contains("renewed 0s ago"), "{}", text(-1));
+}
+
+#[test]
+fn a_renewal_is_no_change() {
+    let renewed = |ago| {
+        let lease = Ok(Some(lease("billing", "billing-b58c8d75b-ztgk2_5f2c", ago)));
+        report(&Reading { lease, ..led() })
+    };
+    assert_ne!(renewed(1), renewed(3));
+    assert_eq!(renewed(1).lasting(), renewed(3).lasting());
+}
