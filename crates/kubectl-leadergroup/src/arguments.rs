@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::list;
+use crate::commands::{dashboard, list};
 
 /// Show LeaderGroups and steer them.
 #[derive(Debug, Parser)]
@@ -35,4 +35,6 @@ pub enum Command {
     /// List groups, who leads them and since when
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Serve a page on this machine with the groups, their changes as they happen, and who led when
+    Dashboard(dashboard::Arguments),
 }

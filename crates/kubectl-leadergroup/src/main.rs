@@ -6,6 +6,7 @@
 mod arguments;
 mod commands;
 mod session;
+mod timeline;
 
 use std::process::ExitCode;
 

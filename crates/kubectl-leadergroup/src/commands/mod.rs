@@ -1,5 +1,6 @@
 //! The commands, a module each.
 
+pub mod dashboard;
 pub mod list;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use crate::session::Session;
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { connection, command } = arguments;
     match command {
+        Command::Dashboard(arguments) => dashboard::run(&Session::open(&connection).await?, &arguments).await,
         Command::List(arguments) => list::run(&Session::open(&connection).await?, &arguments).await,
     }
 }
