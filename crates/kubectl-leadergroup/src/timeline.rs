@@ -162,7 +162,10 @@ mod tests {
             told(json!({"history": history, "conditions": ready("False")})),
             ["100 900 a First", "900 1000.. - ?"]
         );
-        assert_eq!(told(json!({"history": history, "conditions": ready("True")})), ["100 1000 a First", "1000 1000.. - ?"]);
+        assert_eq!(
+            told(json!({"history": history, "conditions": ready("True")})),
+            ["100 1000 a First", "1000 1000.. - ?"]
+        );
     }
 
     #[test]

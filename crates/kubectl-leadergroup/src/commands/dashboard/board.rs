@@ -58,9 +58,7 @@ impl Board {
         let exists = !parts.iter().any(|part| part.key == "missing");
         let notice = frame::place(&parts, "notice");
         let markup = match page {
-            Page::Overview => {
-                frame::page("Groups", &self.scope, "/events", &notice, &overview::body(&parts))
-            }
+            Page::Overview => frame::page("Groups", &self.scope, "/events", &notice, &overview::body(&parts)),
             Page::Group(subject) => {
                 let title = format!("{} in {}", subject.name, subject.namespace);
                 let events = format!(
@@ -76,7 +74,7 @@ impl Board {
 
     fn parts(&self, page: &Page, candidates: &Candidates, news: &News) -> Vec<Part> {
         match page {
-            Page::Overview => overview::parts(self.groups.objects(), news, &self.scope),
+            Page::Overview => overview::parts(&self.groups.objects(), news, &self.scope),
             Page::Group(subject) => {
                 group::parts(subject, self.group(subject), candidates, news, &self.scope, Timestamp::now())
             }
@@ -133,7 +131,7 @@ impl Viewer {
             let stands_for = self.stands_for();
             let pods = self.pods.as_mut().and_then(|pods| pods.followed.as_mut().ok());
             tokio::select! {
-                changed = self.news.changed() => changed.ok()?,
+                told = self.news.changed() => told.ok()?,
                 Some(Ok(())) = OptionFuture::from(pods.map(|(_, news)| news.changed())) => {}
                 Some(()) = OptionFuture::from(stands_for.map(sleep)) => {}
             }

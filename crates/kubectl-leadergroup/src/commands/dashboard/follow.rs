@@ -94,14 +94,16 @@ async fn follow<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let pauses = || ExponentialBuilder::default().with_max_delay(LONGEST_PAUSE).without_max_times().with_jitter().build();
+    let pauses =
+        || ExponentialBuilder::default().with_max_delay(LONGEST_PAUSE).without_max_times().with_jitter().build();
     let mut pause = pauses();
     loop {
         // A watcher that goes on by itself says nothing when the server is back and nothing has changed; a list does.
         let mut events = std::pin::pin!(watcher(api.clone(), config.clone()));
         let mut listed = false;
         let link = loop {
-            let event = if listed { Ok(events.try_next().await) } else { timeout(LIST_PATIENCE, events.try_next()).await };
+            let event =
+                if listed { Ok(events.try_next().await) } else { timeout(LIST_PATIENCE, events.try_next()).await };
             match event {
                 Ok(Ok(Some(event))) => {
                     let event = event.modify(trim);

@@ -119,8 +119,8 @@ fn missing(subject: &Subject, scope: &Scope) -> Part {
 }
 
 fn facts(group: &LeaderGroup) -> Markup {
-    let none = LeaderGroupStatus::default();
-    let status = group.status.as_ref().unwrap_or(&none);
+    let unknown = LeaderGroupStatus::default();
+    let status = group.status.as_ref().unwrap_or(&unknown);
     let since = status.leader.as_ref().and_then(|leader| leader.acquire_time.as_ref());
     let (node, zone) = status.leader.as_ref().map_or((None, None), |it| (it.node_name.as_deref(), it.zone.as_deref()));
     html! {
@@ -148,7 +148,7 @@ fn facts(group: &LeaderGroup) -> Markup {
                 div { dt { "Candidates" } dd { (status.candidates.ready) " ready of " (status.candidates.total) } }
                 div { dt { "Transitions" } dd { (status.transitions) } }
                 div { dt { "A dead holder" } dd { (policy(group)) } }
-                div { dt { "Duration / deadline / retry" } dd { (timing(group)) } }
+                div { dt { "Timing" } dd title="lease duration / renew deadline / retry period" { (timing(group)) } }
             }
         }
     }
@@ -162,7 +162,9 @@ fn policy(group: &LeaderGroup) -> String {
         Policy::Clear => "is cleared once proven".to_owned(),
     };
     match (stale.unconfirmed.policy, stale.unconfirmed.after_seconds) {
-        (UnconfirmedPolicy::AcceptRisk, Some(seconds)) => format!("{proven}, or {seconds} s after it was last heard of"),
+        (UnconfirmedPolicy::AcceptRisk, Some(seconds)) => {
+            format!("{proven}, or {seconds} s after it was last heard of")
+        }
         _ => proven,
     }
 }
@@ -183,13 +185,16 @@ fn timeline(key: &str, status: &LeaderGroupStatus, range: Range, now: Timestamp)
 }
 
 fn conditions(status: &LeaderGroupStatus) -> Markup {
+    let mut conditions: Vec<_> = status.conditions.iter().collect();
+    // What needs attention comes before what is well.
+    conditions.sort_by_key(|condition| (condition.type_ != "Ready", tone(condition) == Tone::Good));
     html! {
         section #conditions.card aria-labelledby="conditions-head" {
             h2 #conditions-head { "Conditions" }
-            @if status.conditions.is_empty() {
+            @if conditions.is_empty() {
                 p.quiet { "None yet: does the operator run? " code { "kubectl -n leadergroup-system get pods" } }
             } @else {
-                ul.conditions { @for it in &status.conditions { (condition(it)) } }
+                ul.conditions { @for it in conditions { (condition(it)) } }
             }
         }
     }
@@ -254,10 +259,10 @@ fn table(status: &LeaderGroupStatus, pods: &[Arc<Pod>]) -> Markup {
             tbody {
                 @for pod in pods.iter().take(MOST_PODS) {
                     tr {
-                        td { span.wrap { (pod.name_any()) } @if leads(pod) { " " span.tag { "leader" } } }
-                        td { (badge(state(pod))) }
-                        td { (pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("–")) }
-                        td { @if let Some(created) = pod.creation_timestamp() { (moment(created.0)) } }
+                        td data-label="Pod" { span.wrap { (pod.name_any()) } @if leads(pod) { " " span.tag { "leader" } } }
+                        td data-label="State" { (badge(state(pod))) }
+                        td data-label="Node" { (pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("–")) }
+                        td data-label="Created" { @if let Some(created) = pod.creation_timestamp() { (moment(created.0)) } }
                     }
                 }
             }
@@ -299,7 +304,7 @@ fn history(status: &LeaderGroupStatus) -> Markup {
             @if status.history.is_empty() {
                 p.quiet { "Nobody has led since this group was first observed." }
             } @else {
-                table.plain.history {
+                table.plain {
                     thead { tr { th scope="col" { "When" } th scope="col" { "Leader" } th scope="col" { "Before" } th scope="col" { "Why" } th scope="col" { "Leaderless" } } }
                     tbody { @for it in &status.history { (transition(it)) } }
                 }
@@ -312,11 +317,11 @@ fn transition(it: &Transition) -> Markup {
     let leaderless = it.leaderless_seconds.and_then(|seconds| jiff::SignedDuration::try_from_secs_f64(seconds).ok());
     html! {
         tr {
-            td { (moment(it.time.0)) }
-            td { span.wrap { (it.leader) } }
-            td { span.wrap { (it.from.as_deref().unwrap_or("–")) } }
-            td { (began(it.reason)) @if let Some(count) = it.unobserved { span.quiet { " (" (count) " before it not observed)" } } }
-            td { (leaderless.map_or("–".to_owned(), length)) }
+            td data-label="When" { (moment(it.time.0)) }
+            td data-label="Leader" { span.wrap { (it.leader) } }
+            td data-label="Before" { span.wrap { (it.from.as_deref().unwrap_or("–")) } }
+            td data-label="Why" { (began(it.reason)) @if let Some(count) = it.unobserved { span.quiet { " (" (count) " before it not observed)" } } }
+            td data-label="Leaderless" { (leaderless.map_or("–".to_owned(), length)) }
         }
     }
 }
@@ -376,10 +381,9 @@ mod tests {
     #[test]
     fn candidates_show_who_leads_and_how_they_are() {
         let status = json!({"leader": {"identity": "a", "podName": "a", "podUID": "u1"}, "candidates": {"total": 3, "ready": 1}});
-        let pod = |name: &str, uid: &str, phase: &str, ready: &str| {
-            json!({"metadata": {"name": name, "uid": uid}, "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}})
-        };
-        let pods = [pod("a", "u1", "Running", "True"), pod("b", "u2", "Running", "False"), pod("c", "u3", "Failed", "False")];
+        let pod = |name: &str, uid: &str, phase: &str, ready: &str| json!({"metadata": {"name": name, "uid": uid}, "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
+        let pods =
+            [pod("a", "u1", "Running", "True"), pod("b", "u2", "Running", "False"), pod("c", "u3", "Failed", "False")];
         let shown = page(Some(group(&json!({}), &status)), &known(&pods), &Scope::All);
         let row = |name: &str| {
             let at = shown.find(&format!(r#"<span class="wrap">{name}</span>"#)).unwrap();

@@ -37,10 +37,8 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await.with_context(|| {
         format!("port {} can't be listened on: choose another with --port, or --port 0", arguments.port)
     })?;
-    let scope = match arguments.all_namespaces {
-        true => frame::Scope::All,
-        false => frame::Scope::Namespace(session.namespace.clone()),
-    };
+    let scope =
+        if arguments.all_namespaces { frame::Scope::All } else { frame::Scope::Namespace(session.namespace.clone()) };
     println!("http://{} shows the groups until you press Ctrl-C", listener.local_addr()?);
     server::serve(listener, board::Board::start(session.client.clone(), scope)).await?;
     Ok(ExitCode::SUCCESS)

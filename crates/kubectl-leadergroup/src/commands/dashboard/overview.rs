@@ -7,7 +7,7 @@ use kube::{Resource, ResourceExt};
 use leadergroup_api::{LeaderGroup, LeaderGroupStatus};
 use maud::{Markup, html};
 
-use super::follow::{Link, News};
+use super::follow::News;
 use super::frame::{self, Scope};
 use super::parts::Part;
 use super::words::{self, Tone, badge, moment, readiness};
@@ -15,17 +15,15 @@ use super::words::{self, Tone, badge, moment, readiness};
 /// A group, or what became of it when it was read.
 pub type Group = DeserializeGuard<LeaderGroup>;
 
-pub fn parts(groups: Vec<Arc<Group>>, news: &News, scope: &Scope) -> Vec<Part> {
+pub fn parts(groups: &[Arc<Group>], news: &News, scope: &Scope) -> Vec<Part> {
     let mut parts = Vec::with_capacity(groups.len() + 3);
     parts.extend(frame::notice(news));
     if groups.is_empty() {
         parts.push(frame::empty(news, scope));
         return parts;
     }
-    if news.link != Link::Connecting {
-        parts.push(summary(&groups));
-    }
-    parts.extend(groups.into_iter().map(row));
+    parts.push(summary(groups));
+    parts.extend(groups.iter().map(row));
     parts
 }
 
@@ -80,14 +78,14 @@ fn state(group: &Group) -> (Tone, &'static str) {
     }
 }
 
-fn row(group: Arc<Group>) -> Part {
+fn row(group: &Arc<Group>) -> Part {
     let (namespace, name) = (group.meta().namespace.clone().unwrap_or_default(), group.name_any());
     let id = row_id(&namespace, &name);
-    Part::new(id.clone(), "groups", version(&*group), {
+    Part::new(id.clone(), "groups", version(&**group), {
         let group = group.clone();
         move || draw(&id, &namespace, &name, &group)
     })
-    .with_gist(gist(&group))
+    .with_gist(gist(group))
 }
 
 /// Namespaces and names have no slashes.
@@ -142,8 +140,8 @@ fn draw(id: &str, namespace: &str, name: &str, group: &Group) -> Markup {
             };
         }
     };
-    let none = LeaderGroupStatus::default();
-    let status = group.status.as_ref().unwrap_or(&none);
+    let unknown = LeaderGroupStatus::default();
+    let status = group.status.as_ref().unwrap_or(&unknown);
     let node = status.leader.as_ref().and_then(|leader| leader.node_name.as_deref());
     let since = status.leader.as_ref().and_then(|leader| leader.acquire_time.as_ref());
     html! {
@@ -172,6 +170,7 @@ fn draw(id: &str, namespace: &str, name: &str, group: &Group) -> Markup {
 mod tests {
     use serde_json::json;
 
+    use super::super::follow::Link;
     use super::*;
 
     fn group(name: &str, status: &serde_json::Value) -> Arc<Group> {
@@ -191,7 +190,7 @@ mod tests {
             "leader": {"identity": evil, "podName": evil, "nodeName": evil},
             "holder": {"identity": evil, "verdict": "Alive", "evidence": evil}
         });
-        let page = body(&parts(vec![group("billing", &status)], &live(), &Scope::All)).into_string();
+        let page = body(&parts(&[group("billing", &status)], &live(), &Scope::All)).into_string();
         assert!(!page.contains("<script>alert") && !page.contains(r#"="">"#), "{page}");
         assert!(page.contains("&lt;script&gt;alert(1)"), "{page}");
     }
@@ -199,7 +198,7 @@ mod tests {
     #[test]
     fn an_object_that_cannot_be_read_hides_no_other() {
         let odd = group("odd", &json!({"holder": {"identity": "a", "verdict": "Levitating", "evidence": ""}}));
-        let parts = parts(vec![group("billing", &json!({})), odd], &live(), &Scope::All);
+        let parts = parts(&[group("billing", &json!({})), odd], &live(), &Scope::All);
         let page = body(&parts).into_string();
         assert!(page.contains("billing") && page.contains("Levitating") && page.contains("1 not ready"), "{page}");
     }
@@ -211,10 +210,14 @@ mod tests {
             (Link::Live, Scope::Namespace("shop".into()), "kubectl leadergroup dashboard -A"),
             (Link::NoSuchKind, Scope::All, "kubectl apply -k config/default"),
             (Link::Forbidden("no".into()), Scope::All, "kubectl create clusterrole leadergroup-view"),
-            (Link::Forbidden("no".into()), Scope::Namespace("shop".into()), "kubectl -n shop create role leadergroup-view"),
+            (
+                Link::Forbidden("no".into()),
+                Scope::Namespace("shop".into()),
+                "kubectl -n shop create role leadergroup-view",
+            ),
             (Link::Connecting, Scope::All, "Reading the groups"),
         ] {
-            let page = body(&parts(Vec::new(), &News { version: 0, link }, &scope)).into_string();
+            let page = body(&parts(&[], &News { version: 0, link }, &scope)).into_string();
             assert!(page.contains(expected), "{page}");
         }
     }
@@ -230,6 +233,6 @@ mod tests {
         assert_eq!(gist(status("a", 1)), "shop/billing: Ready, led by a");
         assert_eq!(gist(status("a", 1)), gist(status("a", 2)));
         assert_ne!(gist(status("a", 1)), gist(status("b", 1)));
-        assert_eq!(gist(json!({})), "shop/billing: Not observed yet, nobody leads");
+        assert_eq!(gist(json!({})), "shop/billing: Not observed, nobody leads");
     }
 }

@@ -177,6 +177,8 @@ fn bar(shown: &Shown, segment: &Segment, is_first: bool) -> Markup {
             @if segment.holder.is_some() {
                 rect x={ (percent(x)) } y="6" width={ (percent(width)) } height="44" {}
             } @else {
+                // Seen above and below the terms however short it was.
+                line.mark x1={ (percent(x)) } x2={ (percent(x)) } y1="0" y2="56" {}
                 rect x={ (percent(x)) } y="14" width={ (percent(width)) } height="28" {}
             }
             @if let Some(holder) = segment.holder.as_ref().filter(|_| width > ROOM_FOR_A_NUMBER) {
@@ -210,7 +212,8 @@ fn why(segment: &Segment) -> Option<String> {
 }
 
 fn axis(shown: &Shown) -> Markup {
-    let ago = |quarters: i32| length(SignedDuration::from_secs((shown.span() * quarters / 4).as_secs()));
+    let whole = |seconds: i64| if seconds < 120 { seconds } else { seconds - seconds % 60 };
+    let ago = |quarters: i32| length(SignedDuration::from_secs(whole((shown.span() * quarters / 4).as_secs())));
     html! {
         div.axis aria-hidden="true" {
             @for quarters in (1..=4).rev() { span { (ago(quarters)) " ago" } }
@@ -248,11 +251,11 @@ fn table(shown: &Shown) -> Markup {
                 tbody {
                     @for segment in shown.segments.iter().rev() {
                         tr {
-                            td { (moment(segment.from)) }
-                            td { @if segment.is_open { "now" } @else { (moment(segment.to)) } }
-                            td { (length(segment.length())) }
-                            td { (segment.holder.as_deref().unwrap_or("nobody")) }
-                            td { (why(segment).unwrap_or_default()) }
+                            td data-label="From" { (moment(segment.from)) }
+                            td data-label="To" { @if segment.is_open { "now" } @else { (moment(segment.to)) } }
+                            td data-label="For" { (length(segment.length())) }
+                            td data-label="Who" { (segment.holder.as_deref().unwrap_or("nobody")) }
+                            td data-label="Why" { (why(segment).unwrap_or_default()) }
                         }
                     }
                 }

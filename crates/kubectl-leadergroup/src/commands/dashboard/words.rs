@@ -39,7 +39,7 @@ impl Tone {
 pub fn readiness(status: Option<&LeaderGroupStatus>) -> (Tone, &'static str) {
     let conditions = status.map_or(&[][..], |status| &status.conditions);
     let Some(ready) = conditions.iter().find(|condition| condition.type_ == "Ready") else {
-        return (Tone::Idle, "Not observed yet");
+        return (Tone::Idle, "Not observed");
     };
     let needs_attention =
         conditions.iter().any(|condition| condition.type_ != "Ready" && tone(condition) == Tone::Warn);
@@ -93,7 +93,9 @@ pub fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Managed => "Kubernetes' coordinated leader election decides; the operator only watches",
         Verdict::Free => "Nobody holds the Lease",
-        Verdict::Contradiction => "The Lease was renewed after its holder was proven dead: something shares the identity",
+        Verdict::Contradiction => {
+            "The Lease was renewed after its holder was proven dead: something shares the identity"
+        }
         Verdict::Foreign => "The holder is no candidate of this group",
         Verdict::Ambiguous => "The identity fits several pods that may be alive",
         Verdict::Terminated => "The holder is proven dead",
@@ -166,7 +168,7 @@ mod tests {
     #[test]
     fn a_group_that_is_ready_may_need_attention_all_the_same() {
         for (conditions, expected) in [
-            (&[][..], (Tone::Idle, "Not observed yet")),
+            (&[][..], (Tone::Idle, "Not observed")),
             (&[("Ready", "True"), ("Stalled", "False")], (Tone::Good, "Ready")),
             (&[("Ready", "True"), ("CandidatesAuthorized", "Unknown")], (Tone::Good, "Ready")),
             (&[("Ready", "True"), ("CandidatesAuthorized", "False")], (Tone::Warn, "Ready")),
@@ -176,7 +178,7 @@ mod tests {
         ] {
             assert_eq!(readiness(Some(&status(conditions))), expected, "{conditions:?}");
         }
-        assert_eq!(readiness(None), (Tone::Idle, "Not observed yet"));
+        assert_eq!(readiness(None), (Tone::Idle, "Not observed"));
     }
 
     #[test]
