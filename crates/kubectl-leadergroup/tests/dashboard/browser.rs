@@ -103,20 +103,15 @@ impl Browser {
         Ok(answer.json().clone())
     }
 
-    /// The text that is to be seen of the first element that a selector matches; empty if none does.
+    /// The text that is to be seen of the first element that a selector matches, on one line; empty if none does.
     pub async fn text(&self, selector: &str) -> Result<String> {
-        let text = self.ask(&format!("document.querySelector({})?.innerText ?? ''", json!(selector))).await?;
-        Ok(text.as_str().unwrap_or_default().to_owned())
+        Ok(self.ask(&text_of(selector)).await?.as_str().unwrap_or_default().to_owned())
     }
 
     /// Waits until that text is to be seen.
     pub async fn until_text(&self, selector: &str, text: &str) -> Result<()> {
         let wanted = format!("{selector} says {text:?}");
-        self.until(
-            &wanted,
-            &format!("(document.querySelector({})?.innerText ?? '').includes({})", json!(selector), json!(text)),
-        )
-        .await
+        self.until(&wanted, &format!("({}).includes({})", text_of(selector), json!(text))).await
     }
 
     /// Waits until an expression is true in the page; what is wanted is a sentence for when it does not come true.
@@ -139,9 +134,8 @@ impl Browser {
 
     /// What has the focus: its label or text, or its name where it has none.
     pub async fn focus(&self) -> Result<String> {
-        let focus = self
-            .ask("((it) => it.getAttribute('aria-label') || it.innerText || it.id || it.tagName)(document.activeElement)")
-            .await?;
+        let name = "it === document.body ? '' : it.getAttribute('aria-label') || it.innerText || it.id || it.tagName";
+        let focus = self.ask(&format!("((it) => {name})(document.activeElement)")).await?;
         Ok(focus.as_str().unwrap_or_default().trim().to_owned())
     }
 
@@ -155,6 +149,10 @@ impl Browser {
     pub async fn close(self) -> Result<()> {
         Ok(self.driver.quit().await?)
     }
+}
+
+fn text_of(selector: &str) -> String {
+    format!("(document.querySelector({})?.innerText ?? '').replace(/\\s+/g, ' ')", json!(selector))
 }
 
 async fn port(output: &mut Lines<BufReader<ChildStdout>>) -> Result<u16> {
