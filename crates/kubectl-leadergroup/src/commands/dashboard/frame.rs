@@ -53,7 +53,8 @@ pub fn place(parts: &[Part], within: &str) -> Markup {
     html! { @for part in parts.iter().filter(|part| part.within == within) { (part.draw()) } }
 }
 
-/// What is said about the connection to the cluster while what is shown is older than it should be.
+/// What is said about the connection to the cluster while what is shown is older than it should be. Where nothing is
+/// shown, [`empty`] says more.
 pub fn notice(news: &News) -> Option<Part> {
     let (key, gist, message) = match news.link.clone() {
         Link::Connecting | Link::Live => return None,
@@ -62,7 +63,6 @@ pub fn notice(news: &News) -> Option<Part> {
             "Connection to the cluster lost",
             html! { b { "Connection to the cluster lost" } " " (moment(since)) ": " (why) ". What you see was so then; it goes on by itself." },
         ),
-        // Where nothing was read before, the page says more.
         Link::Forbidden(why) => (
             "forbidden".to_owned(),
             "The cluster refuses to show the groups",
@@ -108,8 +108,9 @@ pub fn empty(news: &News, scope: &Scope) -> Part {
     }
 }
 
-fn card(key: &str, content: impl Fn() -> Markup + Send + 'static) -> Part {
-    Part::new("nothing", "empty", key, move || html! { section #nothing.card.empty { (content()) } })
+fn card(key: &'static str, content: impl Fn() -> Markup + Send + 'static) -> Part {
+    let is_live = key == "none";
+    Part::new("nothing", "empty", key, move || html! { section #nothing.card.empty.off[!is_live] { (content()) } })
 }
 
 fn none(scope: &Scope) -> Markup {

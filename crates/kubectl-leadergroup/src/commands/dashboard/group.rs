@@ -48,11 +48,10 @@ pub fn parts(
     scope: &Scope,
     now: Timestamp,
 ) -> Vec<Part> {
-    let mut parts: Vec<_> = frame::notice(news).into_iter().collect();
     let Some(object) = group else {
-        parts.push(if news.link == Link::Live { missing(subject, scope) } else { frame::empty(news, scope) });
-        return parts;
+        return vec![if news.link == Link::Live { missing(subject, scope) } else { frame::empty(news, scope) }];
     };
+    let mut parts: Vec<_> = frame::notice(news).into_iter().collect();
     let group = match &object.0 {
         Ok(group) => group.clone(),
         Err(invalid) => {
@@ -228,7 +227,7 @@ fn pods(key: &str, status: &LeaderGroupStatus, candidates: &Candidates) -> Part 
                 @match &candidates {
                     Candidates::BadSelector(why) => p { "spec.candidates.selector can't be used: " (why) },
                     Candidates::Known { news: News { link: Link::Forbidden(why), .. }, .. } => {
-                        p { (status.candidates.ready) " ready of " (status.candidates.total) ". To list them here you need to get, list and watch pods." }
+                        p { (status.candidates.ready) " ready of " (status.candidates.total) ". To list them here you need to list and watch pods." }
                         p.quiet.small { (why) }
                     }
                     Candidates::Known { news, pods } if news.link != Link::Connecting => (table(&status, pods)),
@@ -396,7 +395,7 @@ mod tests {
         let forbidden =
             Candidates::Known { news: News { version: 0, link: Link::Forbidden("no".into()) }, pods: Vec::new() };
         let shown = page(Some(group(&json!({}), &status)), &forbidden, &Scope::All);
-        assert!(shown.contains("1 ready of 3. To list them here you need to get, list and watch pods"), "{shown}");
+        assert!(shown.contains("1 ready of 3. To list them here you need to list and watch pods"), "{shown}");
     }
 
     #[test]

@@ -16,12 +16,11 @@ use super::words::{self, Tone, badge, moment, readiness};
 pub type Group = DeserializeGuard<LeaderGroup>;
 
 pub fn parts(groups: &[Arc<Group>], news: &News, scope: &Scope) -> Vec<Part> {
-    let mut parts = Vec::with_capacity(groups.len() + 3);
-    parts.extend(frame::notice(news));
     if groups.is_empty() {
-        parts.push(frame::empty(news, scope));
-        return parts;
+        return vec![frame::empty(news, scope)];
     }
+    let mut parts = Vec::with_capacity(groups.len() + 2);
+    parts.extend(frame::notice(news));
     parts.push(summary(groups));
     parts.extend(groups.iter().map(row));
     parts

@@ -91,7 +91,7 @@ function reachable(is) {
 }
 
 function pulse() {
-  const live = byId("unreachable").hidden && !byId("lost");
+  const live = byId("unreachable").hidden && !byId("lost") && !document.querySelector("#nothing.off");
   byId("pulse").textContent = live ? "Live" : "Not live";
   byId("pulse").classList.toggle("off", !live);
 }
