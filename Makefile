@@ -39,7 +39,7 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 	$(target)/debug/demo
 
 .PHONY: test
-test: test-format test-lint test-deny test-generated test-install test-unit test-harness test-elector test-faults test-e2e test-interop ## Everything below, in order
+test: test-format test-lint test-deny test-generated test-install test-unit test-harness test-elector test-plugin test-faults test-e2e test-interop ## Everything below, in order
 	@echo "make test: every layer passed"
 
 .PHONY: test-format
@@ -92,6 +92,11 @@ test-harness: ## The test cluster's own tests
 test-elector: ## The elector command as processes: what it runs, kills and answers
 	@$(with_cluster)
 	$(test) $(call these,$(call tests_of,crates/elector))
+
+.PHONY: test-plugin
+test-plugin: ## The kubectl plugin as a process: its dashboard in a real browser
+	@$(with_cluster)
+	$(test) $(call these,$(call tests_of,crates/kubectl-leadergroup))
 
 # FAULT_SCHEDULES says how many, FAULT_SEED plays one again.
 .PHONY: test-faults

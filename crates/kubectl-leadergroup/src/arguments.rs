@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::ArgValueCandidates;
 
 use crate::commands::{
-    completion, discover, doctor, handover, history, list, pause, rbac, status, timeline, wait, who,
+    completion, dashboard, discover, doctor, handover, history, list, pause, rbac, status, timeline, wait, who,
 };
 
 /// Show LeaderGroups and steer them.
@@ -48,6 +48,8 @@ pub enum Command {
     /// List groups, who leads them and since when
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Serve a page on this machine with the groups, their changes as they happen, and who led when
+    Dashboard(dashboard::Arguments),
     /// Find what could stop groups from working, and how to mend it
     Doctor(doctor::Arguments),
     /// Propose groups for the Leases and pods that there are

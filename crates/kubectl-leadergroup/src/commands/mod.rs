@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod crds;
+pub mod dashboard;
 pub mod discover;
 pub mod doctor;
 pub mod handover;
@@ -27,6 +28,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { connection, command, .. } = arguments;
     let session = || Session::open(&connection);
     match command {
+        Command::Dashboard(arguments) => dashboard::run(&session().await?, &arguments).await,
         Command::List(arguments) => list::run(&session().await?, &arguments).await,
         Command::Doctor(arguments) => doctor::run(&session().await?, &arguments).await,
         Command::Discover(arguments) => discover::run(&session().await?, &arguments).await,
