@@ -38,7 +38,7 @@ pub const CLIENTS: &[Client] = &[
     // A library's times must not depend on the zone it runs in.
     Client { env: Some(("TZ", "EST5")), ..client("python", "kubernetes", Runtime::Pip) },
     // This one's do.
-    Client { env: Some(("TZ", "EST5")), ..client("python-asyncio", "kubernetes_asyncio", Runtime::Pip) },
+    Client { env: Some(("TZ", "EST5")), ..client("python-asyncio", "kubernetes-asyncio", Runtime::Pip) },
     Client {
         identity: Some("elector-{pod}-{any}"),
         release: ReleaseForm::Delete,
