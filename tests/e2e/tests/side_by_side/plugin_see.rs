@@ -220,8 +220,11 @@ async fn a_view_on_a_pipe_prints_changes_and_no_renewals_until_it_is_ended() -> 
     Ok(())
 }
 
-/// The rows of README's table of rights: commands, and what each needs as (verbs, resource).
-fn rights() -> Result<Vec<(Vec<String>, Vec<(Vec<String>, String)>)>> {
+/// Verbs, and the resource that they are for.
+type Rights = Vec<(Vec<String>, String)>;
+
+/// The rows of README's table of rights: commands, and what each of them needs.
+fn rights() -> Result<Vec<(Vec<String>, Rights)>> {
     let readme = std::fs::read_to_string(workspace_root()?.join("README.md"))?;
     let table = readme.split("| command | rights |").nth(1).context("README has no table of rights")?;
     let words = |text: &str| text.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>();
