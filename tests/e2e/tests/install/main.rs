@@ -189,10 +189,7 @@ async fn a_release_is_installed_upgraded_and_uninstalled_and_no_leader_notices()
     let release = Release::install(&session, "leadergroup-helm", &[]).await?;
     let (place, _) = led(&session, "helm").await?;
     place.until_settled("billing").await?;
-    let audited = |group: &LeaderGroup| {
-        group.says("CandidatesAuthorized", "True", "Authorized") && group.seen().candidates.ready == 2
-    };
-    let before = place.until("billing", "two are ready and audited", audited).await?;
+    let before = until_quiet(&place).await?;
     let timeline = place.timeline().await?;
 
     release.upgrade(&["log.format=json", "podAnnotations.upgraded=yes"]).await?;
