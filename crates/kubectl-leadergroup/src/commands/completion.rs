@@ -83,7 +83,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// Answers kubectl.
 pub fn complete(partial: &Partial) -> Result<ExitCode> {
     let candidates = completions(&partial.words)?;
-    let lines = candidates.iter().filter(|it| !it.is_hide_set()).map(|candidate| {
+    // Options are meant by who begins one, as with kubectl's own commands.
+    let option = partial.words.last().is_some_and(|word| word.to_string_lossy().starts_with('-'));
+    let is_meant =
+        |it: &&CompletionCandidate| !it.is_hide_set() && (option || !it.get_value().to_string_lossy().starts_with('-'));
+    let lines = candidates.iter().filter(is_meant).map(|candidate| {
         let value = candidate.get_value().to_string_lossy();
         let help = candidate.get_help().map(ToString::to_string).unwrap_or_default();
         // Behind a tab stands what it means.

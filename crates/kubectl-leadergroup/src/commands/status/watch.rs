@@ -32,7 +32,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::report::Report;
 use super::{View, render};
 use crate::group::{self, Part, Reading};
-use crate::output::{DIM, Format, Screen, WARN, paint, print};
+use crate::output::{DIM, Format, Screen, WARN, paint, print, tell};
 use crate::session::Session;
 
 /// A watch that is cut off without a word is begun anew after so many seconds.
@@ -40,6 +40,9 @@ const WATCH_SECONDS: u32 = 60;
 
 /// What belongs together comes within this: a Lease that changed, and what the operator has to say about it.
 const TOGETHER: Duration = Duration::from_millis(300);
+
+/// A watch that fails is tried again within this, so what failed longer ago has come to work.
+const LONGEST_PAUSE: Duration = Duration::from_secs(45);
 
 /// Something that a watch brings.
 #[allow(clippy::large_enum_variant)] // There is one at a time.
@@ -108,8 +111,8 @@ fn watches(session: &Session, group: &LeaderGroup) -> Result<impl Stream<Item = 
 struct Seen {
     reading: Reading,
     listed: Option<BTreeMap<String, Pod>>,
-    /// Why a watch does not go on.
-    trouble: Option<String>,
+    /// Why a watch did not go on, and when.
+    trouble: Option<(String, Instant)>,
 }
 
 impl Seen {
@@ -125,6 +128,14 @@ impl Seen {
                 self.reading.group = group;
                 None
             }
+            // The watch was away for too long, and what there is comes anew.
+            Change::Group(Err(Error::WatchError(status)))
+            | Change::Lease(Err(Error::WatchError(status)))
+            | Change::Pods(Err(Error::WatchError(status)))
+                if status.code == 410 =>
+            {
+                None
+            }
             Change::Group(Err(error)) => Some(error),
             Change::Lease(lease) => keep(&mut self.reading.lease, lease),
             Change::Pods(Ok(event)) => {
@@ -133,7 +144,7 @@ impl Seen {
             }
             Change::Pods(Err(error)) => keep(&mut self.reading.pods, Err(error)),
         };
-        self.trouble = failed.map(|error| cause(session, error));
+        self.trouble = failed.map(|error| (cause(session, error), Instant::now()));
         true
     }
 
@@ -158,6 +169,11 @@ impl Seen {
         let uid = pod.uid();
         let pods = self.reading.pods.clone().unwrap_or_default();
         pods.into_iter().filter(move |other| other.uid() != uid)
+    }
+
+    /// Why a watch does not go on. One that goes on after all may have nothing new to bring for long.
+    fn trouble(&self) -> Option<&str> {
+        self.trouble.as_ref().filter(|(_, since)| since.elapsed() < LONGEST_PAUSE).map(|(why, _)| why.as_str())
     }
 
     /// Whether no list is on its way.
@@ -195,7 +211,9 @@ struct Output {
     view: View,
     terminal: bool,
     /// What was printed last, where there is no terminal.
-    printed: Option<(Report, Option<String>)>,
+    printed: Option<Report>,
+    /// What was told last of a watch that does not go on.
+    told: Option<String>,
 }
 
 impl Output {
@@ -205,7 +223,7 @@ impl Output {
             // A terminal that does not know this has no other way to be drawn on either.
             let _ = execute!(stdout(), EnterAlternateScreen, Hide, DisableLineWrap);
         }
-        Self { view, terminal, printed: None }
+        Self { view, terminal, printed: None, told: None }
     }
 
     fn is_terminal(&self) -> bool {
@@ -218,7 +236,7 @@ impl Output {
 
     fn draw(&self, seen: &Seen) -> Result<()> {
         let now = Zoned::now();
-        let trouble = seen.trouble.as_ref().map(|why| paint(WARN, format!("{why}; still trying")));
+        let trouble = seen.trouble().map(|why| paint(WARN, format!("{why}; still trying")));
         let foot = trouble.unwrap_or_else(|| paint(DIM, format!("{}, ctrl-c ends it", now.strftime("%T"))));
         let text = render::text(&Report::of(&seen.reading, now.timestamp()), self.view.verbose, &now);
         let height = Screen::of_stdout().height.saturating_sub(2);
@@ -243,7 +261,12 @@ impl Output {
 
     /// Prints another block if there is something new.
     fn add(&mut self, seen: &Seen) -> Result<()> {
-        let lasting = (Report::of(&seen.reading, Timestamp::now()).lasting(), seen.trouble.clone());
+        let trouble = seen.trouble().map(ToOwned::to_owned);
+        if let Some(why) = trouble.as_ref().filter(|_| self.told != trouble) {
+            tell(format_args!("{why}; still trying"));
+        }
+        self.told = trouble;
+        let lasting = Report::of(&seen.reading, Timestamp::now()).lasting();
         if self.printed.as_ref() == Some(&lasting) {
             return Ok(());
         }
