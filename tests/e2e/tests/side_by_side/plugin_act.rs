@@ -133,11 +133,8 @@ async fn candidates_can_do_what_the_printed_rights_allow_and_no_more() -> Result
     let Some(session) = Session::with_kubelet(promise).await? else { return Ok(()) };
     let place = session.namespace("rbac").await?;
     place.create(&Group::named("billing").build()).await?;
-    let mut pods = ElectorPods::run("billing", &["/workload"]).replicas(2);
-    for verb in ["get", "watch", "update", "create"] {
-        pods = pods.without_right(verb);
-    }
-    place.run_elector(&pods).await?;
+    let pods = ElectorPods::run("billing", &["/workload"]).replicas(2);
+    place.run_elector(&pods.without_right("watch").without_right("update").without_right("create")).await?;
     let two = |group: &LeaderGroup| group.seen().candidates.total == 2;
     place.until("billing", "there are candidates", two).await?;
     place
