@@ -50,7 +50,7 @@ async fn mended(place: &Namespace, group: &str, check: &str) -> Result<()> {
     let objects = |found: &[Value]| found.iter().any(|finding| finding["check"] == check && finding["level"] != "ok");
     let found = until_found(place, group, &format!("found by {check}"), objects).await?;
     let finding = found.into_iter().find(|finding| finding["check"] == check).context("no finding")?;
-    let command = finding["mend"].as_str().and_then(|mend| mend.lines().next()).context("no command")?;
+    let command = finding["mend"].as_str().context("no command")?;
     place.shell(command).await?.printed().with_context(|| format!("{group}: {command}"))?;
     let is_gone = place.groups().get_opt(group).await?.is_none();
     if !is_gone {
@@ -79,8 +79,10 @@ async fn the_doctor_finds_each_fault_and_its_command_mends_it() -> Result<()> {
     {
         place.create(&group).await?;
         place.run(&workload).await?;
+        let name = group.name_any();
+        place.until(&name, "the Lease was taken", |lease: &Lease| lease.holder().is_some()).await?;
         // One at a time: another group's leader would be found by mistyped names.
-        mended(&place, &group.name_any(), check).await?;
+        mended(&place, &name, check).await?;
     }
     let second = place.create(&Group::named("second").lease("typo").build()).await?;
     mended(&place, &second.name_any(), "shared-lease").await?;

@@ -3,7 +3,7 @@
 use kube::ResourceExt as _;
 use leadergroup_elector::lease::MANAGER;
 
-use super::finding::Report;
+use super::finding::{Mend, Report};
 use super::group::Case;
 use super::snapshot::May;
 use crate::objects::{holder, renewed_by};
@@ -56,9 +56,10 @@ fn excess(account: &May, report: &mut Report) {
         return;
     };
     let message = format!("ServiceAccount {} may {what}: no candidate needs that", who.name);
-    let mend = format!(
-        "take it away in what binds it: kubectl get rolebindings,clusterrolebindings -A -o wide | grep -w {}/{}",
+    let mend = Mend::from(format!(
+        "kubectl get rolebindings,clusterrolebindings -A -o wide | grep -w {}/{}",
         who.namespace, who.name
-    );
+    ))
+    .and("take it away in what binds it");
     report.warn("excess-rights", message, mend);
 }
