@@ -8,7 +8,7 @@ use kube::core::SelectorExt as _;
 use leadergroup_api::GROUP_LABEL;
 use serde_json::json;
 
-use super::finding::Report;
+use super::finding::{Mend, Report};
 use super::group::Case;
 use crate::objects::{Plan, is_live, is_ready};
 use crate::owner::is_empty;
@@ -23,7 +23,7 @@ pub fn examine(case: &Case<'_>, report: &mut Report) {
     }
     if is_empty(&case.patient.group.candidate_selector()) {
         let message = format!("the selector leaves no pod out: all {} of the namespace count", case.candidates.len());
-        report.warn("candidates", message, "name the candidates' labels in spec.candidates.selector");
+        report.warn("candidates", message, Mend::advice("name the candidates' labels in spec.candidates.selector"));
     }
     if !case.candidates.iter().any(|pod| is_ready(pod)) {
         let message = format!("none of the {} candidates is Ready", case.candidates.len());
@@ -52,11 +52,10 @@ fn nobody(case: &Case<'_>, report: &mut Report) {
     if let Some((key, meant, written)) = mistyped(case) {
         let message = format!("{message}, but some have {key}={written}");
         let mend = if key == GROUP_LABEL {
-            format!(
-                "kubectl -n {namespace} label pods -l {key}={written} {key}={meant} --overwrite\nand in the pods' template"
-            )
+            Mend::from(format!("kubectl -n {namespace} label pods -l {key}={written} {key}={meant} --overwrite"))
+                .and("correct it in the pods' template too")
         } else {
-            case.patch(&json!({"candidates": {"selector": {"matchLabels": {key: written}}}}))
+            case.patch(&json!({"candidates": {"selector": {"matchLabels": {key: written}}}})).into()
         };
         return report.fail(CHECK, message, mend);
     }
@@ -75,8 +74,8 @@ fn nobody(case: &Case<'_>, report: &mut Report) {
         );
         return report.fail(CHECK, message, mend);
     }
-    let mend =
-        format!("kubectl -n {namespace} get pods --show-labels, then label the candidates in their pod template");
+    let mend = Mend::from(format!("kubectl -n {namespace} get pods --show-labels"))
+        .and("label the candidates in their pod template, or name their labels in spec.candidates.selector");
     report.fail(CHECK, message, mend);
 }
 
@@ -139,7 +138,7 @@ fn others_claim_them(case: &Case<'_>, report: &mut Report) {
                 "pod {first}{more} is a candidate of group {} too; that is right only if it campaigns for both Leases",
                 other.name_any()
             );
-            report.warn("overlap", message, "give the two groups selectors that no pod matches both of");
+            report.warn("overlap", message, Mend::advice("give the two groups selectors that no pod matches both of"));
         }
     }
 }

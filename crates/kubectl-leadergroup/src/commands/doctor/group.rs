@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use leadergroup_api::LeaderGroup;
 use serde_json::{Value, json};
 
-use super::finding::{Finding, Level, Report};
+use super::finding::{Finding, Level, Mend, Report};
 use super::snapshot::{Patient, Place};
 use super::{candidates, conditions, lease, rights};
 use crate::objects::{Plan, full_name, holder};
@@ -78,7 +78,7 @@ fn observed(case: &Case<'_>, report: &mut Report) {
         None => "the operator has not looked at it yet".to_owned(),
         Some(seen) => format!("the operator has not taken in the spec as it is: its status is of generation {seen}"),
     };
-    report.fail("observed", message, "kubectl leadergroup doctor says above whether the operator runs");
+    report.fail("observed", message, Mend::advice("see above whether the operator runs"));
 }
 
 fn well(case: &Case<'_>) -> String {

@@ -8,7 +8,7 @@ use leadergroup_elector::lease::{MANAGER, TIMING};
 use leadergroup_identity::Identity;
 use serde_json::{Value, json};
 
-use super::finding::Report;
+use super::finding::{Mend, Report};
 use super::group::{Case, patch};
 use crate::objects::{holder, is_coordinated, is_live, is_ready, names, renewed_by};
 use crate::owner::Owner;
@@ -53,7 +53,7 @@ fn never_taken(case: &Case<'_>, lease: Option<&Lease>, report: &mut Report) {
             return report.fail(
                 "lease",
                 format!("Lease {name} does not exist, and the operator, which is to create it, has not"),
-                "kubectl leadergroup doctor says above whether the operator runs",
+                Mend::advice("see above whether the operator runs"),
             );
         }
         None => {
@@ -66,10 +66,8 @@ fn never_taken(case: &Case<'_>, lease: Option<&Lease>, report: &mut Report) {
         }
         Some(_) => format!("nobody holds Lease {name}, though candidates run ({candidates})"),
     };
-    let mend = format!(
-        "kubectl -n {namespace} logs {} shows whether it campaigns; kubectl -n {namespace} get leases, for which Lease",
-        pod.name_any()
-    );
+    let mend = Mend::from(format!("kubectl -n {namespace} logs {}", pod.name_any()))
+        .and("its log tells whether it campaigns, and for which Lease");
     report.fail("lease", message, mend);
 }
 
@@ -88,7 +86,7 @@ fn held_by(case: &Case<'_>, who: &str, report: &mut Report) {
     if fitting.len() > 1 {
         let fits: Vec<_> = fitting.iter().map(|pod| pod.name_any()).collect();
         let message = format!("holder {who:?} may be any of {}, so no death is proven", fits.join(", "));
-        let mend = "have candidates name themselves by an identity that contains their UID, such as {pod}_{uid}";
+        let mend = Mend::advice("have candidates name themselves with their UID, as in {pod}_{uid}");
         return report.warn(CHECK, message, mend);
     }
     // Without candidates, that is the trouble.
@@ -97,14 +95,12 @@ fn held_by(case: &Case<'_>, who: &str, report: &mut Report) {
     }
     if let Some((pod, owner)) = outsider(case) {
         let message = format!("the Lease is held by pod {}, which the selector does not match", pod.name_any());
+        let advice = format!("correct spec.candidates.selector, or label pod {} as it says", pod.name_any());
         let mend = owner.map_or_else(
-            || format!("correct spec.candidates.selector, or label pod {} as it says", pod.name_any()),
+            || Mend::advice(advice),
             |owner| {
-                format!(
-                    "{}\nif {} is meant; or give the group a Lease of its own",
-                    case.patch(&json!({"candidates": {"selector": owner.selector}})),
-                    owner.name
-                )
+                Mend::from(case.patch(&json!({"candidates": {"selector": owner.selector}})))
+                    .and(format!("if {} is not meant, give the group a Lease of its own", owner.name))
             },
         );
         return report.fail(CHECK, message, mend);
@@ -117,12 +113,14 @@ fn held_by(case: &Case<'_>, who: &str, report: &mut Report) {
         let message = format!(
             "holder {who:?} fits no pod that exists: it is gone, or spec.identity does not say how it names its pod"
         );
-        let mend =
-            "if it is gone, wait until its Lease has run out; else say in spec.identity how candidates name themselves";
+        let mend = Mend::advice(
+            "if it is gone, wait until its Lease has run out; else say in spec.identity how candidates name themselves",
+        );
         return report.warn(CHECK, message, mend);
     }
     let message = format!("holder {who:?} is not of the form that spec.identity gives, and is never cleared");
-    let mend = "say in spec.identity how candidates name themselves, or give the group a Lease of its own";
+    let mend =
+        Mend::advice("say in spec.identity how candidates name themselves, or give the group a Lease of its own");
     report.fail(CHECK, message, mend);
 }
 
@@ -166,7 +164,11 @@ fn unique(case: &Case<'_>, who: &str, report: &mut Report) {
     }
     let message = "the candidates are a StatefulSet's and call themselves by their names alone: after a forced deletion, the \
                    next pod of the name can't be told from the last";
-    report.warn("identity", message, "have them call themselves {pod}_{uid}, by the downward API's metadata.uid");
+    report.warn(
+        "identity",
+        message,
+        Mend::advice("have them call themselves {pod}_{uid}, by the downward API's metadata.uid"),
+    );
 }
 
 /// Whether the library will notice a clear.

@@ -1,10 +1,12 @@
 //! Whether the candidates may do what an elector has to, and no more.
 
 use kube::ResourceExt as _;
+use leadergroup_elector::lease::MANAGER;
 
-use super::finding::Report;
+use super::finding::{Mend, Report};
 use super::group::Case;
 use super::snapshot::May;
+use crate::objects::{holder, renewed_by};
 
 pub fn examine(case: &Case<'_>, report: &mut Report) {
     const CHECK: &str = "rights";
@@ -16,6 +18,12 @@ pub fn examine(case: &Case<'_>, report: &mut Report) {
     let name = group.name_any();
     let grant = || format!("kubectl leadergroup -n {namespace} rbac {name} | kubectl apply -f -");
     let lease = group.lease_name();
+    // Most electors poll, as one that leads without the right to watch shows; ours does not.
+    let needs_watch = case
+        .patient
+        .place
+        .lease_of(group)
+        .is_none_or(|lease| holder(lease).is_none() || renewed_by(lease) == Some(MANAGER));
     for account in may {
         let lacks: Vec<_> = [(account.get, "get"), (account.update, "update")]
             .iter()
@@ -25,7 +33,7 @@ pub fn examine(case: &Case<'_>, report: &mut Report) {
         let who = &account.account.name;
         if !lacks.is_empty() {
             report.fail(CHECK, format!("ServiceAccount {who} may not {} Lease {lease}", lacks.join(" or ")), grant());
-        } else if !account.watch {
+        } else if !account.watch && needs_watch {
             let message =
                 format!("ServiceAccount {who} may not watch Lease {lease}, so only an elector that polls works");
             report.warn(CHECK, message, grant());
@@ -48,9 +56,10 @@ fn excess(account: &May, report: &mut Report) {
         return;
     };
     let message = format!("ServiceAccount {} may {what}: no candidate needs that", who.name);
-    let mend = format!(
-        "take it away in what binds it: kubectl get rolebindings,clusterrolebindings -A -o wide | grep -w {}/{}",
+    let mend = Mend::from(format!(
+        "kubectl get rolebindings,clusterrolebindings -A -o wide | grep -w {}/{}",
         who.namespace, who.name
-    );
+    ))
+    .and("take it away in what binds it");
     report.warn("excess-rights", message, mend);
 }

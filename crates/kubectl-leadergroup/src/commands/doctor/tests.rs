@@ -96,7 +96,8 @@ fn only(world: &World) -> String {
     let findings = world.findings();
     let [finding] = findings.as_slice() else { panic!("not one finding: {findings:#?}") };
     let level = serde_json::to_value(finding.level).unwrap();
-    let mend = finding.mend.as_ref().map_or(String::new(), |mend| format!(" | {mend}"));
+    let mend = [&finding.mend.command, &finding.mend.advice].into_iter().flatten();
+    let mend: String = mend.fold(String::new(), |told, part| told + " | " + part);
     format!("{} {}: {}{mend}", level.as_str().unwrap(), finding.check, finding.message)
 }
 
@@ -121,7 +122,7 @@ fn candidates_that_are_not_found() {
     told(
         &World::new().pods(vec![mistyped("billing-a")]),
         "fail candidates: no pod in namespace shop matches \"leadergroup.dev/group=billing\", but some have leadergroup.dev/group=biling | ",
-        "kubectl -n shop label pods -l leadergroup.dev/group=biling leadergroup.dev/group=billing --overwrite\nand in the pods' template",
+        "kubectl -n shop label pods -l leadergroup.dev/group=biling leadergroup.dev/group=billing --overwrite | correct it in the pods' template too",
     );
     let app = json!({"spec": {"candidates": {"selector": {"matchLabels": {"app": "biling"}}}}});
     told(
@@ -139,7 +140,7 @@ fn candidates_that_are_not_found() {
     told(
         &World::new().pods(vec![mistyped("x")]).also(neighbour),
         "fail candidates: no pod in namespace shop matches \"leadergroup.dev/group=billing\" | kubectl -n shop get pods",
-        "template",
+        "name their labels in spec.candidates.selector",
     );
     let not_ready = |name: &str| pod(name, &json!({"status": {"conditions": []}}));
     told(
@@ -191,7 +192,7 @@ fn holders_that_are_no_candidate() {
     told(
         &world,
         "fail holder: the Lease is held by pod stranger, which the selector does not match | ",
-        "if deployment/stranger is meant; or give the group a Lease of its own",
+        "if deployment/stranger is not meant, give the group a Lease of its own",
     );
     told(
         &World::new().lease("elector-billing-a-77", "node", json!({})),
@@ -290,15 +291,18 @@ fn rights_that_are_missing_or_too_many() {
         "fail rights: ServiceAccount app may not update Lease billing | ",
         GRANT,
     );
+    let blind = || World::new().may(|may| may.watch = false);
     told(
-        &World::new().may(|may| may.watch = false),
+        &blind().lease("billing-a_77", MANAGER, json!({})),
         "warn rights: ServiceAccount app may not watch Lease billing",
         GRANT,
     );
+    // Who leads without it does not need it.
+    told(&blind(), "ok group", "");
     told(
         &World::new().may(|may| may.update_anywhere = true),
         "warn excess-rights: ServiceAccount app may update the Leases of all namespaces",
-        "grep -w shop/app",
+        "grep -w shop/app | take it away in what binds it",
     );
     told(
         &World::new().may(|may| may.everything = true),
