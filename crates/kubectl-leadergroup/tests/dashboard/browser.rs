@@ -152,7 +152,8 @@ impl Browser {
 }
 
 fn text_of(selector: &str) -> String {
-    format!("(document.querySelector({})?.innerText ?? '').replace(/\\s+/g, ' ')", json!(selector))
+    let seen = "it?.checkVisibility() ? it.innerText.replace(/\\s+/g, ' ') : ''";
+    format!("((it) => {seen})(document.querySelector({}))", json!(selector))
 }
 
 async fn port(output: &mut Lines<BufReader<ChildStdout>>) -> Result<u16> {

@@ -1,5 +1,5 @@
-//! `kubectl leadergroup dashboard` in a real browser, with groups in a real API server. Needs Debian's chromium, which is
-//! installed where that is possible.
+//! `kubectl leadergroup dashboard` in a real browser, with groups in a real API server. Needs Debian's chromium, which
+//! is installed where that is possible.
 #![allow(missing_docs)]
 
 mod browser;

@@ -113,8 +113,7 @@ impl Place {
 
     /// A group as the operator would report it.
     pub async fn group(&self, name: &str, status: Value) -> Result<()> {
-        let object = json!({"apiVersion": "leadergroup.dev/v1alpha1", "kind": "LeaderGroup", "metadata": {"name": name}, "spec": {}});
-        self.create::<LeaderGroup>(object).await?;
+        self.create::<LeaderGroup>(json!({"metadata": {"name": name}, "spec": {}})).await?;
         self.report(name, status).await
     }
 
@@ -227,14 +226,23 @@ pub fn ago(seconds: i64) -> String {
 
 /// What is reported of a group that a pod leads.
 pub fn led_by(pod: &str, transitions: i64) -> Value {
+    let since = ago(120);
     json!({
         "leaseName": "billing",
-        "leader": {"identity": pod, "podName": pod, "podUID": format!("uid-of-{pod}"), "nodeName": "node-1", "acquireTime": ago(120).replace('Z', ".000000Z")},
+        "leader": {
+            "identity": pod, "podName": pod, "podUID": format!("uid-of-{pod}"), "nodeName": "node-1",
+            "acquireTime": since.replace('Z', ".000000Z")
+        },
         "holder": {"identity": pod, "verdict": "Alive", "evidence": format!("pod {pod} runs on a ready node")},
         "transitions": transitions,
         "candidates": {"total": 3, "ready": 2},
-        "conditions": [{"type": "Ready", "status": "True", "reason": "Leading", "message": format!("pod {pod} leads"), "lastTransitionTime": ago(120)}]
+        "conditions": [ready("True", "Leading", &format!("pod {pod} leads"))]
     })
+}
+
+/// The condition Ready, since two minutes.
+pub fn ready(status: &str, reason: &str, message: &str) -> Value {
+    json!({"type": "Ready", "status": status, "reason": reason, "message": message, "lastTransitionTime": ago(120)})
 }
 
 /// The same, with a history: a led until it was cleared, then b until now.

@@ -4,13 +4,14 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::browser::Browser;
-use crate::place::{Place, led_by, with_history};
+use crate::place::{Place, led_by, ready, with_history};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_in_the_cluster_shows_without_loading_the_page_again() -> Result<()> {
     let Some(place) = Place::open("live").await? else { return Ok(()) };
     place.group("billing", led_by("billing-a", 4)).await?;
-    place.group("invoices", json!({"conditions": [{"type": "Ready", "status": "False", "reason": "NoCandidates", "message": "no candidate exists", "lastTransitionTime": "2026-11-25T12:00:00Z"}]})).await?;
+    let leaderless = ready("False", "NoCandidates", "no candidate exists");
+    place.group("invoices", json!({"conditions": [leaderless]})).await?;
     let dashboard = place.dashboard().await?;
     let browser = Browser::open(&dashboard.url, 1280).await?;
 

@@ -32,7 +32,10 @@ pub fn page(title: &str, scope: &Scope, events: &str, notice: &Markup, body: &Ma
                 header.top {
                     a.brand href="/" { img src="/assets/icon.svg" alt="" width="22" height="22"; "LeaderGroup" }
                     span.scope {
-                        @match scope { Scope::All => "all namespaces", Scope::Namespace(name) => { "namespace " b { (name) } } }
+                        @match scope {
+                            Scope::All => "all namespaces",
+                            Scope::Namespace(name) => { "namespace " b { (name) } }
+                        }
                     }
                     span #pulse.pulse { "Live" }
                 }
@@ -40,7 +43,8 @@ pub fn page(title: &str, scope: &Scope, events: &str, notice: &Markup, body: &Ma
                 div #notice role="status" { (notice) }
                 div #unreachable.banner.bad role="alert" hidden {
                     b { "The dashboard doesn't answer." }
-                    " What you see is as old as this message. Is " code { "kubectl leadergroup dashboard" } " still running? The page goes on by itself when it is back."
+                    " What you see is as old as this message. Is " code { "kubectl leadergroup dashboard" }
+                    " still running? The page goes on by itself when it is back."
                 }
                 div #say.unseen aria-live="polite" {}
             }
@@ -53,6 +57,11 @@ pub fn place(parts: &[Part], within: &str) -> Markup {
     html! { @for part in parts.iter().filter(|part| part.within == within) { (part.draw()) } }
 }
 
+/// A table's head.
+pub fn heads(names: &[&str]) -> Markup {
+    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
+}
+
 /// What is said about the connection to the cluster while what is shown is older than it should be. Where nothing is
 /// shown, [`empty`] says more.
 pub fn notice(news: &News) -> Option<Part> {
@@ -61,7 +70,10 @@ pub fn notice(news: &News) -> Option<Part> {
         Link::Lost { since, why } => (
             format!("lost {since}"),
             "Connection to the cluster lost",
-            html! { b { "Connection to the cluster lost" } " " (moment(since)) ": " (why) ". What you see was so then; it goes on by itself." },
+            html! {
+                b { "Connection to the cluster lost" } " " (moment(since)) ": " (why)
+                ". What you see was so then; it goes on by itself."
+            },
         ),
         Link::Forbidden(why) => (
             "forbidden".to_owned(),
@@ -148,7 +160,10 @@ fn forbidden(why: &str, scope: &Scope) -> Markup {
         p { "The API server says: " (why) }
         @match scope {
             Scope::All => {
-                p { "To see one namespace, name it: " code { "kubectl leadergroup dashboard -n NAMESPACE" } ". To see all, have an administrator allow it:" }
+                p {
+                    "To see one namespace, name it: " code { "kubectl leadergroup dashboard -n NAMESPACE" }
+                    ". To see all, have an administrator allow it:"
+                }
                 pre { code {
                     "kubectl create clusterrole leadergroup-view " (VIEW) "\n"
                     "kubectl create clusterrolebinding leadergroup-view --clusterrole=leadergroup-view --user=YOU"

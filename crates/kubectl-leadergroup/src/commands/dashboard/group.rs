@@ -10,8 +10,8 @@ use leadergroup_api::{LeaderGroup, LeaderGroupStatus, Policy, Transition, Unconf
 use maud::{Markup, html};
 
 use super::follow::{Link, News};
-use super::frame::{self, Scope};
-use super::overview::{Group, gist, leader, version};
+use super::frame::{self, Scope, heads};
+use super::overview::{Group, UNREADABLE, gist, leader, version};
 use super::parts::Part;
 use super::strip::{Range, strip, tick};
 use super::words::{self, Tone, badge, began, headline, length, moment, readiness, tone};
@@ -60,7 +60,7 @@ pub fn parts(
                 html! {
                     section #nothing.card.empty {
                         h2 { "This group can't be read" }
-                        p { "This dashboard is older than the object, or the definition in the cluster is another: " (error) }
+                        p { (UNREADABLE) (error) }
                     }
                 }
             }));
@@ -108,9 +108,15 @@ fn missing(subject: &Subject, scope: &Scope) -> Part {
                 h2 { "There is no group of this name" }
                 @match &scope {
                     Scope::Namespace(shown) if *shown != subject.namespace => {
-                        p { "This dashboard shows namespace " (shown) " only. To see all, start " code { "kubectl leadergroup dashboard -A" } "." }
+                        p {
+                            "This dashboard shows namespace " (shown) " only. To see all, start "
+                            code { "kubectl leadergroup dashboard -A" } "."
+                        }
                     }
-                    _ => p { "It may have been deleted. When it is created, it shows here. " a href="/" { "See all groups" } "." },
+                    _ => p {
+                        "It may have been deleted. When it is created, it shows here. "
+                        a href="/" { "See all groups" } "."
+                    },
                 }
             }
         }
@@ -122,12 +128,15 @@ fn facts(group: &LeaderGroup) -> Markup {
     let status = group.status.as_ref().unwrap_or(&unknown);
     let since = status.leader.as_ref().and_then(|leader| leader.acquire_time.as_ref());
     let (node, zone) = status.leader.as_ref().map_or((None, None), |it| (it.node_name.as_deref(), it.zone.as_deref()));
+    let holder = status.holder.as_ref().map(|it| it.identity.as_str()).filter(|it| Some(*it) != leader(status));
     html! {
         section #facts.card {
             div.lead {
                 (badge(readiness(group.status.as_ref())))
                 @match leader(status) {
-                    Some(leader) => p { b.name { (leader) } " leads" @if let Some(since) = since { ", since " (moment(since.0)) } },
+                    Some(leader) => p {
+                        b.name { (leader) } " leads" @if let Some(since) = since { ", since " (moment(since.0)) }
+                    },
                     None => p { "Nobody leads" },
                 }
             }
@@ -139,10 +148,12 @@ fn facts(group: &LeaderGroup) -> Markup {
                 }
             }
             dl.facts {
-                @if let Some(holder) = status.holder.as_ref().filter(|holder| Some(holder.identity.as_str()) != leader(status)) {
-                    div { dt { "Holder" } dd { @if holder.identity.is_empty() { "nobody" } @else { (holder.identity) } } }
+                @if let Some(holder) = holder {
+                    div { dt { "Holder" } dd { @if holder.is_empty() { "nobody" } @else { (holder) } } }
                 }
-                @if let Some(node) = node { div { dt { "Node" } dd { (node) @if let Some(zone) = zone { " (zone " (zone) ")" } } } }
+                @if let Some(node) = node {
+                    div { dt { "Node" } dd { (node) @if let Some(zone) = zone { " (zone " (zone) ")" } } }
+                }
                 div { dt { "Lease" } dd { (status.lease_name.as_deref().unwrap_or_else(|| group.lease_name())) } }
                 div { dt { "Candidates" } dd { (status.candidates.ready) " ready of " (status.candidates.total) } }
                 div { dt { "Transitions" } dd { (status.transitions) } }
@@ -179,7 +190,12 @@ fn timeline(key: &str, status: &LeaderGroupStatus, range: Range, now: Timestamp)
     let step = i128::from(now.as_millisecond()).checked_div(millis).unwrap_or_default();
     let status = status.clone();
     Part::new("timeline", "line", format!("{key} {step}"), move || {
-        html! { section #timeline.card aria-labelledby="timeline-head" { h2 #timeline-head { "Timeline" } (strip(&status, range, now)) } }
+        html! {
+            section #timeline.card aria-labelledby="timeline-head" {
+                h2 #timeline-head { "Timeline" }
+                (strip(&status, range, now))
+            }
+        }
     })
 }
 
@@ -205,7 +221,10 @@ fn condition(condition: &Condition) -> Markup {
         li {
             span.sign.(tone.class()) aria-hidden="true" { (tone.sign()) }
             div {
-                p { b { (headline(condition)) } " " span.quiet title={ (condition.type_) " is " (condition.status) } { (condition.reason) } }
+                p {
+                    b { (headline(condition)) } " "
+                    span.quiet title={ (condition.type_) " is " (condition.status) } { (condition.reason) }
+                }
                 @if tone != Tone::Good || condition.type_ == "Ready" { p.message { (condition.message) } }
                 p.quiet.small { "since " (moment(condition.last_transition_time.0)) }
             }
@@ -227,7 +246,10 @@ fn pods(key: &str, status: &LeaderGroupStatus, candidates: &Candidates) -> Part 
                 @match &candidates {
                     Candidates::BadSelector(why) => p { "spec.candidates.selector can't be used: " (why) },
                     Candidates::Known { news: News { link: Link::Forbidden(why), .. }, .. } => {
-                        p { (status.candidates.ready) " ready of " (status.candidates.total) ". To list them here you need to list and watch pods." }
+                        p {
+                            (status.candidates.ready) " ready of " (status.candidates.total)
+                            ". To list them here you need to list and watch pods."
+                        }
                         p.quiet.small { (why) }
                     }
                     Candidates::Known { news, pods } if news.link != Link::Connecting => (table(&status, pods)),
@@ -254,20 +276,28 @@ fn table(status: &LeaderGroupStatus, pods: &[Arc<Pod>]) -> Markup {
     };
     html! {
         table.plain {
-            thead { tr { th scope="col" { "Pod" } th scope="col" { "State" } th scope="col" { "Node" } th scope="col" { "Created" } } }
+            (heads(&["Pod", "State", "Node", "Created"]))
             tbody {
                 @for pod in pods.iter().take(MOST_PODS) {
                     tr {
-                        td data-label="Pod" { span.wrap { (pod.name_any()) } @if leads(pod) { " " span.tag { "leader" } } }
+                        td data-label="Pod" {
+                            span.wrap { (pod.name_any()) } @if leads(pod) { " " span.tag { "leader" } }
+                        }
                         td data-label="State" { (badge(state(pod))) }
-                        td data-label="Node" { (pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("–")) }
-                        td data-label="Created" { @if let Some(created) = pod.creation_timestamp() { (moment(created.0)) } }
+                        td data-label="Node" { (node(pod).unwrap_or("–")) }
+                        td data-label="Created" {
+                            @if let Some(created) = pod.creation_timestamp() { (moment(created.0)) }
+                        }
                     }
                 }
             }
         }
         @if pods.len() > MOST_PODS { p.quiet { "and " (pods.len() - MOST_PODS) " more" } }
     }
+}
+
+fn node(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
 }
 
 fn state(pod: &Pod) -> (Tone, &'static str) {
@@ -304,7 +334,7 @@ fn history(status: &LeaderGroupStatus) -> Markup {
                 p.quiet { "Nobody has led since this group was first observed." }
             } @else {
                 table.plain {
-                    thead { tr { th scope="col" { "When" } th scope="col" { "Leader" } th scope="col" { "Before" } th scope="col" { "Why" } th scope="col" { "Leaderless" } } }
+                    (heads(&["When", "Leader", "Before", "Why", "Leaderless"]))
                     tbody { @for it in &status.history { (transition(it)) } }
                 }
             }
@@ -319,7 +349,10 @@ fn transition(it: &Transition) -> Markup {
             td data-label="When" { (moment(it.time.0)) }
             td data-label="Leader" { span.wrap { (it.leader) } }
             td data-label="Before" { span.wrap { (it.from.as_deref().unwrap_or("–")) } }
-            td data-label="Why" { (began(it.reason)) @if let Some(count) = it.unobserved { span.quiet { " (" (count) " before it not observed)" } } }
+            td data-label="Why" {
+                (began(it.reason))
+                @if let Some(count) = it.unobserved { span.quiet { " (" (count) " before it not observed)" } }
+            }
             td data-label="Leaderless" { (leaderless.map_or("–".to_owned(), length)) }
         }
     }
@@ -337,7 +370,7 @@ mod tests {
 
     fn group(spec: &Value, status: &Value) -> Arc<Group> {
         let metadata = json!({"name": "billing", "namespace": "shop", "uid": "1", "resourceVersion": "7"});
-        let object = json!({"apiVersion": "leadergroup.dev/v1alpha1", "kind": "LeaderGroup", "metadata": metadata, "spec": spec, "status": status});
+        let object = json!({"metadata": metadata, "spec": spec, "status": status});
         Arc::new(serde_json::from_value(object).unwrap())
     }
 
@@ -361,7 +394,9 @@ mod tests {
             "leader": {"identity": evil, "podName": evil, "podUID": "u", "nodeName": evil, "zone": evil},
             "holder": {"identity": "another", "verdict": "Foreign", "evidence": evil},
             "history": [{"leader": evil, "from": evil, "reason": "Taken", "time": time}],
-            "conditions": [{"type": evil, "status": "False", "reason": evil, "message": evil, "lastTransitionTime": time}]
+            "conditions": [
+                {"type": evil, "status": "False", "reason": evil, "message": evil, "lastTransitionTime": time}
+            ]
         });
         let pod = json!({"metadata": {"name": evil, "uid": "u"}, "spec": {"nodeName": evil, "containers": []}});
         let page = page(Some(group(&json!({}), &status)), &known(&[pod]), &Scope::All);
@@ -379,8 +414,12 @@ mod tests {
 
     #[test]
     fn candidates_show_who_leads_and_how_they_are() {
-        let status = json!({"leader": {"identity": "a", "podName": "a", "podUID": "u1"}, "candidates": {"total": 3, "ready": 1}});
-        let pod = |name: &str, uid: &str, phase: &str, ready: &str| json!({"metadata": {"name": name, "uid": uid}, "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
+        let leader = json!({"identity": "a", "podName": "a", "podUID": "u1"});
+        let status = json!({"leader": leader, "candidates": {"total": 3, "ready": 1}});
+        let pod = |name: &str, uid: &str, phase: &str, ready: &str| {
+            let conditions = json!([{"type": "Ready", "status": ready}]);
+            json!({"metadata": {"name": name, "uid": uid}, "status": {"phase": phase, "conditions": conditions}})
+        };
         let pods =
             [pod("a", "u1", "Running", "True"), pod("b", "u2", "Running", "False"), pod("c", "u3", "Failed", "False")];
         let shown = page(Some(group(&json!({}), &status)), &known(&pods), &Scope::All);

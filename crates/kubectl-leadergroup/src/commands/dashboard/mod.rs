@@ -1,8 +1,8 @@
 //! `dashboard`: a page on this machine with the groups, their changes as they happen, and who led when. It only reads.
 //!
-//! `follow.rs` keeps the newest of each object; `overview.rs` and `group.rs` make parts of a page of them, pure functions;
-//! `parts.rs` compares those with what a browser was sent; `board.rs` streams the difference, which `assets/script.js`
-//! puts in its place; `server.rs` says who is answered.
+//! `follow.rs` keeps the newest of each object; `overview.rs` and `group.rs` make parts of a page of them, by pure
+//! functions; `parts.rs` compares those with what a browser was sent; `board.rs` streams the difference, which
+//! `assets/script.js` puts in its place; `server.rs` says who is answered.
 
 mod board;
 mod follow;

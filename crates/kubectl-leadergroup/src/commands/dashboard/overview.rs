@@ -15,6 +15,20 @@ use super::words::{self, Tone, badge, moment, readiness};
 /// A group, or what became of it when it was read.
 pub type Group = DeserializeGuard<LeaderGroup>;
 
+/// What is said before the error of an object that this program doesn't understand.
+pub const UNREADABLE: &str = "This dashboard is older than the object, or the definition in the cluster is another: ";
+
+/// The columns, with their classes in the style sheet.
+const COLUMNS: [(&str, &str); 7] = [
+    ("name", "Group"),
+    ("leader", "Leader"),
+    ("state", "Ready"),
+    ("number", "Candidates"),
+    ("number", "Transitions"),
+    ("since", "Since"),
+    ("verdict", "Verdict"),
+];
+
 pub fn parts(groups: &[Arc<Group>], news: &News, scope: &Scope) -> Vec<Part> {
     if groups.is_empty() {
         return vec![frame::empty(news, scope)];
@@ -33,7 +47,8 @@ pub fn body(parts: &[Part]) -> Markup {
             div #summary.summary { (frame::place(parts, "summary")) }
             search.filter {
                 label.unseen for="filter" { "Filter the groups by name, leader or verdict" }
-                input #filter type="search" placeholder="Filter" autocomplete="off" spellcheck="false" aria-keyshortcuts="/" aria-describedby="matches";
+                input #filter type="search" placeholder="Filter" autocomplete="off" spellcheck="false"
+                    aria-keyshortcuts="/" aria-describedby="matches";
                 kbd aria-hidden="true" { "/" }
                 span #matches.quiet role="status" {}
             }
@@ -42,8 +57,7 @@ pub fn body(parts: &[Part]) -> Markup {
         table #table.groups role="table" aria-label="Groups" {
             thead role="rowgroup" {
                 tr role="row" {
-                    @for (class, head) in [("name", "Group"), ("leader", "Leader"), ("state", "Ready"), ("number", "Candidates"),
-                        ("number", "Transitions"), ("since", "Since"), ("verdict", "Verdict")] {
+                    @for (class, head) in COLUMNS {
                         th.(class) role="columnheader" scope="col" { (head) }
                     }
                 }
@@ -133,7 +147,7 @@ fn draw(id: &str, namespace: &str, name: &str, group: &Group) -> Markup {
                 tr id=(id) role="row" {
                     (group_name)
                     td.unreadable role="cell" colspan="6" {
-                        (badge((Tone::Bad, "Unreadable"))) " This dashboard is older than the object, or the definition in the cluster is another: " (invalid.error)
+                        (badge((Tone::Bad, "Unreadable"))) " " (UNREADABLE) (invalid.error)
                     }
                 }
             };
@@ -148,14 +162,21 @@ fn draw(id: &str, namespace: &str, name: &str, group: &Group) -> Markup {
             (group_name)
             td.leader role="cell" data-label="Leader" {
                 @match leader(status) {
-                    Some(leader) => { span.cut title=(leader) { (leader) } span.quiet.cut { (node.unwrap_or_default()) } },
+                    Some(leader) => {
+                        span.cut title=(leader) { (leader) }
+                        span.quiet.cut { (node.unwrap_or_default()) }
+                    },
                     None => span.quiet { "nobody" },
                 }
             }
             td.state role="cell" data-label="Ready" { (badge(readiness(group.status.as_ref()))) }
-            td.number role="cell" data-label="Candidates" title="ready of all" { (status.candidates.ready) "/" (status.candidates.total) }
+            td.number role="cell" data-label="Candidates" title="ready of all" {
+                (status.candidates.ready) "/" (status.candidates.total)
+            }
             td.number role="cell" data-label="Transitions" { (status.transitions) }
-            td.since role="cell" data-label="Since" { @if let Some(since) = since { (moment(since.0)) } @else { "–" } }
+            td.since role="cell" data-label="Since" {
+                @if let Some(since) = since { (moment(since.0)) } @else { "–" }
+            }
             td.verdict role="cell" data-label="Verdict" {
                 @if let Some(holder) = &status.holder {
                     span title={ (words::verdict(holder.verdict)) ". " (holder.evidence) } { (holder.verdict) }
@@ -174,7 +195,7 @@ mod tests {
 
     fn group(name: &str, status: &serde_json::Value) -> Arc<Group> {
         let metadata = json!({"name": name, "namespace": "shop", "uid": name, "resourceVersion": "7"});
-        let object = json!({"apiVersion": "leadergroup.dev/v1alpha1", "kind": "LeaderGroup", "metadata": metadata, "spec": {}, "status": status});
+        let object = json!({"metadata": metadata, "spec": {}, "status": status});
         Arc::new(serde_json::from_value(object).unwrap())
     }
 

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use leadergroup_api::LeaderGroupStatus;
 use maud::{Markup, html};
 
+use super::frame::heads;
 use super::words::{began, exact, length, moment};
 use crate::timeline::{Segment, segments};
 
@@ -182,7 +183,9 @@ fn bar(shown: &Shown, segment: &Segment, is_first: bool) -> Markup {
                 rect x={ (percent(x)) } y="14" width={ (percent(width)) } height="28" {}
             }
             @if let Some(holder) = segment.holder.as_ref().filter(|_| width > ROOM_FOR_A_NUMBER) {
-                text x={ (percent(x + width / 2.0)) } y="33" text-anchor="middle" aria-hidden="true" { (shown.number(holder)) }
+                text x={ (percent(x + width / 2.0)) } y="33" text-anchor="middle" aria-hidden="true" {
+                    (shown.number(holder))
+                }
             }
         }
     }
@@ -236,7 +239,10 @@ fn legend(shown: &Shown) -> Markup {
                 }
             }
             @if !leaderless.is_zero() {
-                li { span.chip.gap aria-hidden="true" {} span.name { "Nobody" } " " span.quiet { (length(leaderless)) } }
+                li {
+                    span.chip.gap aria-hidden="true" {}
+                    span.name { "Nobody" } " " span.quiet { (length(leaderless)) }
+                }
             }
         }
     }
@@ -247,7 +253,7 @@ fn table(shown: &Shown) -> Markup {
         details #timeline-table {
             summary { "The same as a table" }
             table.plain {
-                thead { tr { th scope="col" { "From" } th scope="col" { "To" } th scope="col" { "For" } th scope="col" { "Who" } th scope="col" { "Why" } } }
+                (heads(&["From", "To", "For", "Who", "Why"]))
                 tbody {
                     @for segment in shown.segments.iter().rev() {
                         tr {
