@@ -114,6 +114,12 @@ proptest! {
         let violations = play(&history, Lie::None).violations;
         prop_assert!(violations.is_empty(), "{}", violations.join("\n"));
     }
+
+    #[test]
+    fn nor_is_one_by_an_operator_that_may_not_read_nodes(history in a_history()) {
+        let violations = play(&history, Lie::NodesHidden).violations;
+        prop_assert!(violations.is_empty(), "{}", violations.join("\n"));
+    }
 }
 
 fn cases() -> u32 {
@@ -134,9 +140,11 @@ fn is_caught(lie: Lie) -> bool {
 fn histories_contain_early_clears() {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let early: usize =
-        (0..20).map(|_| play(&a_history().new_tree(&mut runner).unwrap().current(), Lie::None).early_clears).sum();
+    let histories: Vec<_> = (0..20).map(|_| a_history().new_tree(&mut runner).unwrap().current()).collect();
+    let [early, without_nodes] =
+        [Lie::None, Lie::NodesHidden].map(|lie| histories.iter().map(|history| play(history, lie).early_clears).sum::<usize>());
     assert!(early >= 20, "{early} in 20 histories");
+    assert!((10..early).contains(&without_nodes), "{without_nodes} without nodes, {early} with them");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use kube::runtime::watcher::Event;
 use leadergroup_operator::decide::{Action, Clear};
 use leadergroup_operator::engine::{Engine, Failure, Job, Outcome, Term, Work};
+use leadergroup_operator::index::Change;
 use serde_json::{Value, json};
 
 use super::api::{Kind, Told, change};
@@ -42,8 +43,8 @@ pub enum Step {
     Failover(u64),
 }
 
-/// A way in which what the engine is shown, or how it is answered, differs from the truth. Each equals a judgement that
-/// leaves out one of its rules.
+/// A way in which what the engine is shown, or how it is answered, differs from the truth. Each but that of nodes equals a
+/// judgement that leaves out one of its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     None,
@@ -53,6 +54,8 @@ pub enum Lie {
     EndsLater,
     /// The API server takes any version for the present one.
     AnyVersion,
+    /// Nodes are not shown, and the operator is told so.
+    NodesHidden,
 }
 
 #[derive(Default)]
@@ -145,7 +148,12 @@ impl Sim {
             for kind in Kind::ALL {
                 while let Some((_, event)) = self.due(at, kind, now) {
                     let event = self.shown(kind, event);
-                    self.replicas[at].engine.change(change(kind, &event), now_at(ms(now)));
+                    let change = match &event {
+                        Event::InitDone if kind == Kind::Node && self.lie == Lie::NodesHidden => Change::NodesHidden,
+                        _ if kind == Kind::Node && self.lie == Lie::NodesHidden => continue,
+                        event => change(kind, event),
+                    };
+                    self.replicas[at].engine.change(change, now_at(ms(now)));
                 }
             }
             let engine = &mut self.replicas[at].engine;
