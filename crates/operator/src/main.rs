@@ -120,6 +120,7 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("can't listen on {}: set --health-address", args.health_address))?;
 
+    let health_address = listener.local_addr()?;
     let stop = CancellationToken::new();
     let health = Arc::new(Health::default());
     let mut terminate = signal(SignalKind::terminate())?;
@@ -132,7 +133,7 @@ async fn main() -> anyhow::Result<()> {
         }
     });
     let server = tokio::spawn(serve(listener, clock, health.clone(), metrics.clone(), stop.clone()));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %health_address, "starting");
     controller::run(client, clock, health, metrics, candidacy, args.clear_in_system_namespaces, stop).await?;
     server.await.context("the health endpoints broke")??;
     Ok(())
