@@ -126,6 +126,7 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("can't listen on {}: set --health-address", args.health_address))?;
 
+    let health_address = listener.local_addr()?;
     let stop = CancellationToken::new();
     let health = Arc::new(Health::default());
     let mut terminate = signal(SignalKind::terminate())?;
@@ -150,7 +151,7 @@ async fn main() -> anyhow::Result<()> {
         clears_in_system_namespaces: args.clear_in_system_namespaces,
     };
     let of = if reach.namespaces.is_empty() { "all namespaces".to_owned() } else { reach.namespaces.join(", ") };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = of, "starting");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = of, %health_address, "starting");
     controller::run(client, clock, health, metrics, candidacy, reach, stop).await?;
     server.await.context("the health endpoints broke")??;
     Ok(())

@@ -141,8 +141,8 @@ fn histories_contain_early_clears() {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let histories: Vec<_> = (0..20).map(|_| a_history().new_tree(&mut runner).unwrap().current()).collect();
-    let [early, without_nodes] =
-        [Lie::None, Lie::NodesHidden].map(|lie| histories.iter().map(|history| play(history, lie).early_clears).sum::<usize>());
+    let [early, without_nodes] = [Lie::None, Lie::NodesHidden]
+        .map(|lie| histories.iter().map(|history| play(history, lie).early_clears).sum::<usize>());
     assert!(early >= 20, "{early} in 20 histories");
     assert!((10..early).contains(&without_nodes), "{without_nodes} without nodes, {early} with them");
 }

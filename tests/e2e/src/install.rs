@@ -83,7 +83,7 @@ impl Installed {
         } else {
             installed.apply("crds")?;
             installed.apply("config/admission")?;
-            installed.local_program = Some(build(OPERATOR, false)?);
+            installed.local_program = Some(given("LEADERGROUP_PROGRAM").map_or_else(|| build(OPERATOR, false), Ok)?);
         }
         Ok(installed)
     }
@@ -175,8 +175,12 @@ const WORKLOAD: &str = "workload";
 
 /// A program for an image: the one that the variable names, or else one built here.
 fn static_program(variable: &str, program: &str) -> Result<PathBuf> {
-    let given = env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
-    given.map_or_else(|| build(program, true), Ok)
+    given(variable).map_or_else(|| build(program, true), Ok)
+}
+
+/// The program that the variable names.
+fn given(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// Builds a program: for an image static and optimized, otherwise in the quickest way.

@@ -35,10 +35,13 @@ pub struct Prometheus {
 pub type Sample = (BTreeMap<String, String>, f64);
 
 impl Prometheus {
-    /// Scrapes the operator's pods, by the Service of `config/monitoring`. Its alerts are judged as `changed` makes them:
+    /// Scrapes the operator: its pods by the Service of `config/monitoring`, or else the child of this program. Its alerts are judged as `changed` makes them:
     /// they may have less patience.
     pub async fn scraping(session: &Session, changed: impl FnOnce(String) -> String) -> Result<Self> {
-        let targets = targets(session).await?;
+        let targets = match session.local_metrics()? {
+            Some(address) => vec![address],
+            None => targets(session).await?,
+        };
         let program = tokio::task::spawn_blocking(|| leadergroup_cluster::program("prometheus")).await??;
         let folder = tempfile::tempdir()?;
         let resource = fs::read_to_string(workspace_root()?.join("config/monitoring/rules.yaml"))?;
@@ -147,7 +150,8 @@ fn address(told: ChildStderr) -> Result<(String, std::thread::JoinHandle<()>)> {
     let (mut lines, mut said) = (BufReader::new(told).lines(), String::new());
     for line in lines.by_ref() {
         let line = line?;
-        let address = line.split_once("msg=\"Listening on\" address=").map(|(_, address)| address.trim().to_owned());
+        let address = line.split_once(" address=").filter(|(before, _)| before.contains("msg=\"Listening on\""));
+        let address = address.map(|(_, address)| address.trim().to_owned());
         if let Some(address) = address {
             return Ok((address, std::thread::spawn(move || lines.for_each(drop))));
         }

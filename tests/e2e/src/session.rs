@@ -114,6 +114,16 @@ impl Session {
         &self.installed.kubeconfig
     }
 
+    /// Where the operator's metrics are, if it is a child of this program.
+    pub(crate) fn local_metrics(&self) -> Result<Option<String>> {
+        if self.installed.local_program.is_none() {
+            return Ok(None);
+        }
+        let log = std::fs::read_to_string(Self::local_log())?;
+        let address = log.split_once("health_address=").and_then(|(_, rest)| rest.split_whitespace().next());
+        Ok(Some(address.context("the operator does not say where it listens")?.to_owned()))
+    }
+
     /// Where the operator writes its log, if it is a child of this program.
     pub(crate) fn local_log() -> PathBuf {
         std::env::temp_dir().join(format!("leadergroup-operator-{}.log", std::process::id()))
