@@ -93,6 +93,13 @@ impl Installed {
         Ok(ELECTOR_IMAGE.to_owned())
     }
 
+    /// The kubectl plugin, built at the first call.
+    pub(crate) fn plugin() -> Result<&'static Path> {
+        static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        let program = PROGRAM.get_or_init(|| build(PLUGIN, false).map_err(|error| format!("{error:#}")));
+        program.as_deref().map_err(|error| anyhow!("there is no plugin: {error}"))
+    }
+
     /// kubectl for this cluster.
     pub(crate) fn kubectl(&self) -> Command {
         let mut command = Command::new(&self.kubectl);
@@ -139,6 +146,7 @@ fn image_from(variable: &str, what: &str) -> Result<String> {
 const OPERATOR: &str = "leadergroup-operator";
 const ELECTOR: &str = "elector";
 const LEAD: &str = "lead";
+const PLUGIN: &str = "kubectl-leadergroup";
 const WORKLOAD: &str = "workload";
 
 /// A program for an image: the one that the variable names, or else one built here.
@@ -148,7 +156,7 @@ fn static_program(variable: &str, program: &str) -> Result<PathBuf> {
 }
 
 /// Builds a program: for an image static and optimized, otherwise in the quickest way.
-pub(crate) fn build(name: &str, image: bool) -> Result<PathBuf> {
+fn build(name: &str, image: bool) -> Result<PathBuf> {
     // Of the whole workspace, for the dependencies of all programs to be built once, with the same features.
     let args = ["--workspace", "--bin", name];
     let root = workspace_root()?;

@@ -38,7 +38,7 @@ pub use leadergroup_cluster as cluster;
 pub use lease::{LeaseView, lease_of};
 pub use namespace::{Namespace, PATIENCE};
 pub use operator::Operator;
-pub use plugin::Printed;
+pub use plugin::Ran;
 pub use pod::PodView;
 pub use session::{Session, tell_not_proven};
 pub use timeline::{Entry, Seen, Timeline};

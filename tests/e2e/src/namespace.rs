@@ -31,7 +31,7 @@ pub const PATIENCE: Duration = Duration::from_secs(45);
 pub struct Namespace {
     name: String,
     client: Client,
-    installed: &'static Installed,
+    pub(crate) installed: &'static Installed,
     operator: Operator,
 }
 
