@@ -44,25 +44,58 @@ impl Session {
 
     /// What a failed request means, and what to do about it.
     pub fn explain(&self, error: kube::Error) -> Error {
-        match error {
-            kube::Error::Api(status) => match status.code {
-                // What the API server answers for a kind that it does not know.
-                404 if status.details.is_none() => {
-                    anyhow!(
-                        "the cluster has no LeaderGroups: install the custom resource and the operator \
-                         (kubectl apply --kustomize config/default)"
-                    )
-                }
-                401 => anyhow!("{} does not accept the kubeconfig's credentials: log in anew", self.server),
-                403 => anyhow!("{}; README.md lists the rights that each command needs", status.message),
-                _ => anyhow!("{}", status.message),
-            },
-            kube::Error::Service(_) | kube::Error::HyperError(_) => {
-                let error = Error::from(error);
-                anyhow!("the cluster at {} can't be reached: {}", self.server, error.root_cause())
+        explain(&self.server, error)
+    }
+}
+
+fn explain(server: &str, error: kube::Error) -> Error {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            // What the API server answers for a kind that it does not know.
+            404 if status.details.is_none() => {
+                anyhow!(
+                    "the cluster has no LeaderGroups: install the custom resource and the operator \
+                     (kubectl apply --kustomize config/default)"
+                )
             }
-            other => other.into(),
+            401 => anyhow!("{server} does not accept the kubeconfig's credentials: log in anew"),
+            403 => anyhow!("{}; README.md lists the rights that each command needs", status.message),
+            _ => anyhow!("{}", status.message),
+        },
+        kube::Error::Service(_) | kube::Error::HyperError(_) => {
+            anyhow!("the cluster at {server} can't be reached: {}", Error::from(error).root_cause())
         }
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn failures_say_what_to_do() {
+        let told = |code, message: &str, details: Value| {
+            let answer =
+                json!({"status": "Failure", "code": code, "message": message, "reason": "", "details": details});
+            let status: Status = serde_json::from_value(answer).unwrap();
+            explain("https://10.0.0.1/", kube::Error::Api(status.boxed())).to_string()
+        };
+        let group = || json!({"name": "x", "group": "leadergroup.dev", "kind": "leadergroups"});
+        let no_kind = told(404, "404 page not found", Value::Null);
+        assert!(no_kind.starts_with("the cluster has no LeaderGroups: install"), "{no_kind}");
+        let no_object = told(404, "leadergroups.leadergroup.dev \"x\" not found", group());
+        assert_eq!(no_object, "leadergroups.leadergroup.dev \"x\" not found");
+        let denied = told(403, "User \"jane\" cannot list resource \"leadergroups\"", group());
+        assert!(denied.starts_with("User \"jane\" cannot list") && denied.contains("README.md"), "{denied}");
+        let unknown = told(401, "Unauthorized", Value::Null);
+        assert_eq!(unknown, "https://10.0.0.1/ does not accept the kubeconfig's credentials: log in anew");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let unreachable = explain("https://10.0.0.1/", kube::Error::Service(refused.into())).to_string();
+        assert_eq!(unreachable, "the cluster at https://10.0.0.1/ can't be reached: connection refused");
     }
 
     /// A group of the session's namespace.

@@ -184,7 +184,7 @@ fn given(variable: &str) -> Option<PathBuf> {
 }
 
 /// Builds a program: for an image static and optimized, otherwise in the quickest way.
-pub(crate) fn build(name: &str, image: bool) -> Result<PathBuf> {
+fn build(name: &str, image: bool) -> Result<PathBuf> {
     // Of the whole workspace, for the dependencies of all programs to be built once, with the same features.
     let args = ["--workspace", "--bin", name];
     let root = workspace_root()?;

@@ -41,7 +41,7 @@ pub use leadergroup_cluster as cluster;
 pub use lease::{LeaseView, lease_of};
 pub use namespace::{Namespace, PATIENCE};
 pub use operator::Operator;
-pub use plugin::Printed;
+pub use plugin::Ran;
 pub use pod::PodView;
 pub use prometheus::{Prometheus, Sample};
 pub use session::{Session, tell_not_proven};

@@ -1,84 +1,77 @@
-//! The kubectl plugin, run as its users run it.
+//! The kubectl plugin, run as a user runs it.
 
 use std::env;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, Result};
-use tokio::process::Command;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::Namespace;
 use crate::install::Installed;
 
-/// What a command of the plugin printed, and how it ended.
-#[derive(Clone, Debug)]
-pub struct Printed {
-    /// Its exit code.
-    pub code: i32,
-    /// On standard output.
-    pub out: String,
-    /// On standard error.
-    pub err: String,
+/// What became of a command.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// What it printed; an error that tells the rest unless it succeeded.
+    pub fn printed(self) -> Result<String> {
+        ensure!(self.code == Some(0), "it ended with {:?}:\n{}{}", self.code, self.stdout, self.stderr);
+        Ok(self.stdout)
+    }
+
+    /// What it printed as JSON, whatever its exit code.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON:\n{}{}", self.stdout, self.stderr))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
 }
 
 impl Namespace {
-    /// A command of the plugin in this namespace, as the administrator.
-    pub async fn plugin_command(&self, args: &[&str]) -> Result<Command> {
-        self.plugin_command_as(self.kubeconfig(), args).await
+    /// `kubectl leadergroup` in this namespace, with nobody at the terminal.
+    pub async fn plugin(&self, args: &[&str]) -> Result<Ran> {
+        let mut command = Command::new(&self.installed.kubectl);
+        command.args(["leadergroup", "--namespace", self.name()]).args(args);
+        self.run_with_plugin(command).await
     }
 
-    /// A command of the plugin in this namespace, as whoever this kubeconfig is of.
-    pub async fn plugin_command_as(&self, kubeconfig: &Path, args: &[&str]) -> Result<Command> {
-        let mut command = self.with_plugin(&self.installed.kubectl).await?;
-        command.args(["leadergroup", "--kubeconfig"]).arg(kubeconfig).args(["--namespace", self.name()]).args(args);
-        // What a shell at hand may have set.
-        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
-        Ok(command)
-    }
-
-    /// Runs a line that was printed for a user to run in a shell, as the administrator.
-    pub async fn shell(&self, line: &str) -> Result<Printed> {
-        let mut command = self.with_plugin(Path::new("sh")).await?;
-        command.args(["-e", "-c", line]);
-        Printed::of(command).await
-    }
-
-    /// A program that finds kubectl, kubectl's plugin and the cluster, with nobody at the terminal.
-    async fn with_plugin(&self, program: &Path) -> Result<Command> {
-        let installed = self.installed;
-        let plugin = tokio::task::spawn_blocking(Installed::plugin).await??;
-        let folders = [plugin.parent(), installed.kubectl.parent()].into_iter().flatten().map(Into::into);
-        let path = env::var_os("PATH").unwrap_or_default();
-        let mut command = Command::new(program);
-        command.env("PATH", env::join_paths(folders.chain(env::split_paths(&path)))?);
-        command.env("KUBECONFIG", &installed.kubeconfig);
+    /// The plugin's own program in this namespace, as the user of this kubeconfig: to be watched while it runs, or refused.
+    pub async fn plugin_as(&self, kubeconfig: &Path, args: &[&str]) -> Result<tokio::process::Command> {
+        let mut command = tokio::process::Command::new(tokio::task::spawn_blocking(Installed::plugin).await??);
+        command.arg("--kubeconfig").arg(kubeconfig).args(["--namespace", self.name()]).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         Ok(command)
     }
 
-    /// Runs a command of the plugin in this namespace, as the administrator.
-    pub async fn plugin(&self, args: &[&str]) -> Result<Printed> {
-        Printed::of(self.plugin_command(args).await?).await
-    }
-}
-
-impl Printed {
-    /// Runs the command to its end.
-    pub async fn of(mut command: Command) -> Result<Self> {
-        let output = command.output().await.context("the plugin cannot be run")?;
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let code = output.status.code().context("the plugin was killed")?;
-        Ok(Self { code, out: text(output.stdout), err: text(output.stderr) })
+    /// A line that was printed for a user to run in a shell.
+    pub async fn shell(&self, line: &str) -> Result<Ran> {
+        let mut command = Command::new("sh");
+        command.args(["-e", "-c", line]);
+        self.run_with_plugin(command).await
     }
 
-    /// Standard output of a command that did what was asked.
-    pub fn done(self) -> Result<String> {
-        anyhow::ensure!(self.code == 0, "exit code {}: {}{}", self.code, self.out, self.err);
-        Ok(self.out)
-    }
-
-    /// Standard output as JSON, whatever the exit code.
-    pub fn json(&self) -> Result<serde_json::Value> {
-        serde_json::from_str(&self.out).with_context(|| format!("no JSON: {}{}", self.out, self.err))
+    async fn run_with_plugin(&self, mut command: Command) -> Result<Ran> {
+        let installed = self.installed;
+        let plugin = tokio::task::spawn_blocking(Installed::plugin).await??;
+        let folders = [plugin.parent(), installed.kubectl.parent()].into_iter().flatten().map(Into::into);
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths(folders.chain(env::split_paths(&path)))?;
+        command.env("PATH", path).env("KUBECONFIG", &installed.kubeconfig).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await?;
+        Ok(output.context("the plugin cannot be run")?.into())
     }
 }

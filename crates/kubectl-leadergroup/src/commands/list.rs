@@ -6,12 +6,13 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, Zoned};
 use kube::api::ListParams;
+use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 use leadergroup_api::{LeaderGroup, Policy, Verdict};
 use serde::Serialize;
 
-use crate::group::{condition, groups};
-use crate::output::{self, Cell, GOOD, WARN, ago, print, table, tell};
+use crate::group::condition;
+use crate::output::{self, Cell, GOOD, WARN, ago, clean, print, table, tell};
 use crate::session::Session;
 
 #[derive(Args, Debug)]
@@ -65,10 +66,23 @@ struct Summary {
 
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     let all = arguments.all_namespaces;
-    let groups = if all { Api::all(session.client.clone()) } else { groups(session) };
+    let client = session.client.clone();
+    let groups: Api<DeserializeGuard<LeaderGroup>> =
+        if all { Api::all(client) } else { Api::namespaced(client, &session.namespace) };
     let list = groups.list(&ListParams::default().labels(&arguments.selector)).await;
-    let groups = list.map_err(|error| session.explain(error))?.items;
-    let summaries: Vec<_> = groups.iter().map(Summary::of).collect();
+    let mut summaries = Vec::new();
+    for group in list.map_err(|error| session.explain(error))? {
+        match group.0 {
+            Ok(group) => summaries.push(Summary::of(&group)),
+            // One that an older definition let in does not hide the others.
+            Err(error) => tell(format_args!(
+                "{}/{} is not shown, for it can't be read: {}",
+                error.metadata.namespace.unwrap_or_default(),
+                error.metadata.name.unwrap_or_default(),
+                clean(&error.error)
+            )),
+        }
+    }
     let text = match arguments.output {
         Some(Format::Json) => output::Format::Json.render(&summaries)?,
         Some(Format::Yaml) => output::Format::Yaml.render(&summaries)?,

@@ -51,7 +51,7 @@ async fn mended(place: &Namespace, group: &str, check: &str) -> Result<()> {
     let found = until_found(place, group, &format!("found by {check}"), objects).await?;
     let finding = found.into_iter().find(|finding| finding["check"] == check).context("no finding")?;
     let command = finding["mend"].as_str().context("no command")?;
-    place.shell(command).await?.done().with_context(|| format!("{group}: {command}"))?;
+    place.shell(command).await?.printed().with_context(|| format!("{group}: {command}"))?;
     let is_gone = place.groups().get_opt(group).await?.is_none();
     if !is_gone {
         let is_well = |found: &[Value]| found.iter().all(|finding| finding["level"] == "ok");
@@ -90,12 +90,12 @@ async fn the_doctor_finds_each_fault_and_its_command_mends_it() -> Result<()> {
 
     // A group that is well, in an installation that is.
     let told = place.plugin(&["doctor", "typo"]).await?;
-    ensure!(told.code == 0, "{told:?}");
+    ensure!(told.code == Some(0), "{told:?}");
     for check in ["definition", "operator", "operator-rights", "admission"] {
-        ensure!(told.out.contains(&format!("ok    installation: {check}: ")), "{check}: {}", told.out);
+        ensure!(told.stdout.contains(&format!("ok    installation: {check}: ")), "{check}: {}", told.stdout);
     }
     let told = place.plugin(&["doctor", "nosuch"]).await?;
-    ensure!(told.code == 1 && told.err.contains("there is no LeaderGroup nosuch"), "{told:?}");
+    ensure!(told.code == Some(1) && told.stderr.contains("there is no LeaderGroup nosuch"), "{told:?}");
     Ok(())
 }
 
@@ -112,9 +112,9 @@ async fn groups_that_are_discovered_resolve_their_leaders() -> Result<()> {
     let names = ["billing", "invoices", "mails", "reports"];
     try_join_all(names.map(|name| place.until(name, "the Lease is held", |lease: &Lease| lease.holder().is_some())))
         .await?;
-    let table = place.plugin(&["discover"]).await?.done()?;
+    let table = place.plugin(&["discover"]).await?.printed()?;
     ensure!(table.lines().filter(|line| line.contains("certain") || line.contains("likely")).count() == 4, "{table}");
-    let manifests = place.plugin(&["discover", "--output=yaml"]).await?.done()?;
+    let manifests = place.plugin(&["discover", "--output=yaml"]).await?.printed()?;
     place.apply(&manifests).await?;
     for name in names {
         let group = place.until_led(name).await?;
@@ -124,7 +124,7 @@ async fn groups_that_are_discovered_resolve_their_leaders() -> Result<()> {
         ensure!(group.spec.stale_holder.policy == Policy::Observe, "{name} only observes");
         ensure!(group.seen().candidates.total == 2, "{name}: {:?}\n{manifests}", group.seen().candidates);
     }
-    let again = place.plugin(&["discover", "--output=yaml"]).await?.done()?;
+    let again = place.plugin(&["discover", "--output=yaml"]).await?.printed()?;
     ensure!(again.is_empty(), "each Lease has a group now:\n{again}");
     Ok(())
 }
@@ -139,7 +139,10 @@ async fn candidates_can_do_what_the_printed_rights_allow_and_no_more() -> Result
     place.run_elector(&pods.without_right("watch").without_right("update").without_right("create")).await?;
     let two = |group: &LeaderGroup| group.seen().candidates.total == 2;
     place.until("billing", "there are candidates", two).await?;
-    place.shell(&format!("kubectl leadergroup -n {} rbac billing | kubectl apply -f -", place.name())).await?.done()?;
+    place
+        .shell(&format!("kubectl leadergroup -n {} rbac billing | kubectl apply -f -", place.name()))
+        .await?
+        .printed()?;
     place.until_led("billing").await?;
     let account = format!("--as=system:serviceaccount:{}:billing", place.name());
     let may = async |verb: &str, what: &str| place.kubectl(&["auth", "can-i", verb, what, &account]).await.is_ok();
@@ -156,13 +159,16 @@ async fn candidates_can_do_what_the_printed_rights_allow_and_no_more() -> Result
         ensure!(may(verb, what).await == expected, "{verb} {what}: not {expected}");
     }
     // The Lease exists now, so nobody has to create it.
-    place.shell(&format!("kubectl leadergroup -n {} rbac billing | kubectl apply -f -", place.name())).await?.done()?;
+    place
+        .shell(&format!("kubectl leadergroup -n {} rbac billing | kubectl apply -f -", place.name()))
+        .await?
+        .printed()?;
     let deadline = Instant::now() + PATIENCE;
     while may("create", "leases").await {
         ensure!(Instant::now() < deadline, "the right to create Leases is not needed any more, and is still printed");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let told = place.plugin(&["rbac", "billing", "--serviceaccount=a", "--serviceaccount=b"]).await?.done()?;
+    let told = place.plugin(&["rbac", "billing", "--serviceaccount=a", "--serviceaccount=b"]).await?.printed()?;
     ensure!(told.contains("name: a, ") && told.contains("name: b, ") && !told.contains("name: billing, "), "{told}");
     Ok(())
 }
@@ -229,7 +235,7 @@ async fn a_leader_of_our_elector_hands_over_when_asked() -> Result<()> {
     let writers = Writers::watch(&place);
 
     let start = Instant::now();
-    let told = place.plugin(&["step-down", "billing"]).await?.done()?;
+    let told = place.plugin(&["step-down", "billing"]).await?.printed()?;
     ensure!(start.elapsed() < AT_ONCE, "it took {:?}", start.elapsed());
     let second = place.until_led_by_another("billing", &first).await?;
     ensure!(second.reason() == Some(TransitionReason::Released), "{:?}", second.newest());
@@ -238,16 +244,16 @@ async fn a_leader_of_our_elector_hands_over_when_asked() -> Result<()> {
     ensure!(writers.include(PLUGIN), "it is asked by the Lease");
 
     let chosen = standbys(&place, &second, 3).await?.into_iter().find(|pod| *pod != first).context("no third")?;
-    place.plugin(&["promote", "billing", &chosen]).await?.done()?;
+    place.plugin(&["promote", "billing", &chosen]).await?.printed()?;
     let led = |group: &LeaderGroup| group.leading_pod().as_deref() == Some(&chosen);
     let group = place.until("billing", "the chosen one leads", led).await?;
     ensure!(group.reason() == Some(TransitionReason::Released), "{:?}", group.newest());
     let lease = place.leases().get("billing").await?;
     ensure!(lease.annotations().keys().all(|key| !key.ends_with("preferred-holder")), "{:?}", lease.annotations());
-    let told = place.plugin(&["promote", "billing", &chosen]).await?.done()?;
+    let told = place.plugin(&["promote", "billing", &chosen]).await?.printed()?;
     ensure!(told == format!("{chosen} leads already.\n"), "{told}");
     let told = place.plugin(&["promote", "billing", "nosuch"]).await?;
-    ensure!(told.code == 1 && told.err.contains("pod nosuch is no candidate"), "{told:?}");
+    ensure!(told.code == Some(1) && told.stderr.contains("pod nosuch is no candidate"), "{told:?}");
     // Nobody was ended for it.
     let pods = place.pods().list(&ListParams::default()).await?.items;
     ensure!(pods.iter().all(|pod| pod.restarts() == 0 && pod.is_ready()), "{}", place.tell().await);
@@ -271,12 +277,12 @@ async fn the_leader_of_another_elector_is_evicted_and_its_lease_never_touched() 
         (&["promote", "billing", &others[0], "--evict"], "with --yes the pod is evicted"),
     ] {
         let told = place.plugin(args).await?;
-        ensure!(told.code == 1 && told.err.contains(why), "{args:?}: {told:?}");
+        ensure!(told.code == Some(1) && told.stderr.contains(why), "{args:?}: {told:?}");
     }
     let pod: Pod = place.pods().get(&first).await?;
     ensure!(pod.is_ready(), "nothing happens without a yes");
 
-    let told = place.plugin(&["step-down", "billing", "--yes"]).await?.done()?;
+    let told = place.plugin(&["step-down", "billing", "--yes"]).await?.printed()?;
     let second = place.until_led_by_another("billing", &first).await?;
     ensure!(second.reason() == Some(TransitionReason::Cleared), "{:?}", second.newest());
     ensure!(told.starts_with(&format!("{} leads, ", second.leading_pod().unwrap_or_default())), "{told}");

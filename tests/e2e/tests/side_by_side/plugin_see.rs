@@ -10,7 +10,7 @@ use kube::runtime::wait::await_condition;
 use kube::runtime::wait::conditions::is_deleted;
 use leadergroup_api::{LeaderGroup, Policy, TransitionReason};
 use leadergroup_e2e::cluster::workspace_root;
-use leadergroup_e2e::{Candidates, Group, GroupView, Namespace, PATIENCE, Printed, Session};
+use leadergroup_e2e::{Candidates, Group, GroupView, Namespace, PATIENCE, Ran, Session};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
@@ -38,19 +38,19 @@ async fn the_plugin_tells_who_leads_since_when_and_after_whom() -> Result<()> {
     let Some(session) = Session::with_kubelet(promise).await? else { return Ok(()) };
     let place = session.namespace("plugin").await?;
     let first = led(&place).await?;
-    assert_eq!(place.plugin(&["who", "billing"]).await?.done()?, format!("{first}\n"));
+    assert_eq!(place.plugin(&["who", "billing"]).await?.printed()?, format!("{first}\n"));
     let group = replaced(&place, &first).await?;
     let second = group.leading_pod().context("nobody leads any more")?;
     let node = group.seen().leader.and_then(|leader| leader.node_name).context("no node")?;
 
-    assert_eq!(place.plugin(&["who", "billing"]).await?.done()?, format!("{second}\n"));
-    assert_eq!(place.plugin(&["who", "billing", "-o", "identity"]).await?.done()?, format!("{second}\n"));
-    assert_eq!(place.plugin(&["who", "billing", "-o", "node"]).await?.done()?, format!("{node}\n"));
+    assert_eq!(place.plugin(&["who", "billing"]).await?.printed()?, format!("{second}\n"));
+    assert_eq!(place.plugin(&["who", "billing", "-o", "identity"]).await?.printed()?, format!("{second}\n"));
+    assert_eq!(place.plugin(&["who", "billing", "-o", "node"]).await?.printed()?, format!("{node}\n"));
 
-    let list = place.plugin(&["list"]).await?.done()?;
+    let list = place.plugin(&["list"]).await?.printed()?;
     let row: Vec<_> = list.lines().nth(1).unwrap_or_default().split_whitespace().collect();
     assert_eq!(row[..4], ["billing", &*second, "True", "Leading"], "{list}");
-    assert_eq!(place.plugin(&["list", "-o", "name"]).await?.done()?, "leadergroup.leadergroup.dev/billing\n");
+    assert_eq!(place.plugin(&["list", "-o", "name"]).await?.printed()?, "leadergroup.leadergroup.dev/billing\n");
 
     let history = place.plugin(&["history", "billing", "-o", "json"]).await?.json()?;
     let leaders: Vec<_> = [0, 1].into_iter().map(|at| history[at]["leader"].as_str().unwrap_or_default()).collect();
@@ -71,12 +71,12 @@ async fn the_plugin_tells_who_leads_since_when_and_after_whom() -> Result<()> {
     );
     assert_eq!(status["notes"], json!([]), "{status:#}");
 
-    let text = place.plugin(&["status", "billing", "--verbose"]).await?.done()?;
+    let text = place.plugin(&["status", "billing", "--verbose"]).await?.printed()?;
     for part in [&format!("Leader:       {second}, for "), "is Alive: ", "renewed ", "Cleared", "LeaderChanged", &node]
     {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
-    let timeline = place.plugin(&["timeline", "billing", "--ascii"]).await?.done()?;
+    let timeline = place.plugin(&["timeline", "billing", "--ascii"]).await?.printed()?;
     for pod in [&first, &second] {
         let row = timeline.lines().find(|line| line.starts_with(pod.as_str())).context(timeline.clone())?;
         assert!(row.contains('#') && row.len() == 80, "{timeline}");
@@ -92,30 +92,33 @@ async fn scripts_wait_for_leaders_and_are_told_by_exit_codes() -> Result<()> {
     place.create(&Group::named("billing").build()).await?;
     place.until("billing", "it was looked at", |g: &LeaderGroup| g.condition("Ready").is_some()).await?;
     let early = place.plugin(&["wait", "billing", "--timeout=1s"]).await?;
-    ensure!(early.code == 3 && early.err.contains("NoCandidates"), "{early:?}");
+    ensure!(early.code == Some(3) && early.stderr.contains("NoCandidates"), "{early:?}");
     let nobody = place.plugin(&["who", "billing"]).await?;
-    ensure!(nobody.code == 3 && nobody.out.is_empty() && nobody.err.starts_with("nobody leads: "), "{nobody:?}");
+    ensure!(
+        nobody.code == Some(3) && nobody.stdout.is_empty() && nobody.stderr.starts_with("nobody leads: "),
+        "{nobody:?}"
+    );
     let absent = place.plugin(&["who", "bilings"]).await?;
-    ensure!(absent.code == 1 && absent.err.contains("which has billing"), "{absent:?}");
+    ensure!(absent.code == Some(1) && absent.stderr.contains("which has billing"), "{absent:?}");
 
-    let waiting = Printed::of(place.plugin_command(&["wait", "billing", "--timeout=45s"]).await?);
     let candidate = Candidates::named("billing").pod();
+    let waiting = place.plugin(&["wait", "billing", "--timeout=45s"]);
     let (waited, run) = tokio::join!(waiting, place.run(&candidate));
     run?;
-    assert_eq!(waited?.done()?, "billing is led by billing\n");
-    place.plugin(&["wait", "billing", "--for=leader=billing", "--timeout=0s"]).await?.done()?;
+    assert_eq!(waited?.printed()?, "billing is led by billing\n");
+    place.plugin(&["wait", "billing", "--for=leader=billing", "--timeout=0s"]).await?.printed()?;
     let began = Instant::now();
-    place.plugin(&["wait", "billing", "--for=stable", "--timeout=45s"]).await?.done()?;
+    place.plugin(&["wait", "billing", "--for=stable", "--timeout=45s"]).await?.printed()?;
     ensure!(began.elapsed() >= Duration::from_secs(6), "a lease lasts longer than {:?}", began.elapsed());
 
-    let command = place.plugin_command(&["wait", "billing", "--for=leader=nobody", "--timeout=45s"]).await?;
+    let waiting = place.plugin(&["wait", "billing", "--for=leader=nobody", "--timeout=45s"]);
     let groups = place.groups();
     let parameters = DeleteParams::default();
-    let (waited, deleted) = tokio::join!(Printed::of(command), groups.delete("billing", &parameters));
+    let (waited, deleted) = tokio::join!(waiting, groups.delete("billing", &parameters));
     deleted?;
     let waited = waited?;
-    ensure!(waited.code == 1, "{waited:?}");
-    ensure!(waited.err.contains("was deleted") || waited.err.contains("there is no LeaderGroup"), "{waited:?}");
+    ensure!(waited.code == Some(1), "{waited:?}");
+    ensure!(waited.stderr.contains("was deleted") || waited.stderr.contains("there is no LeaderGroup"), "{waited:?}");
     Ok(())
 }
 
@@ -126,22 +129,22 @@ async fn a_paused_group_is_only_observed_until_it_is_resumed() -> Result<()> {
     let place = session.namespace("pause").await?;
     let first = led(&place).await?;
     let before = place.groups().get("billing").await?.spec;
-    let told = place.plugin(&["pause", "billing"]).await?.done()?;
+    let told = place.plugin(&["pause", "billing"]).await?.printed()?;
     ensure!(told.starts_with("billing: policy is now Observe: "), "{told}");
     let paused = place.groups().get("billing").await?.spec;
     let mut expected = before.clone();
     expected.stale_holder.policy = Policy::Observe;
     assert_eq!(paused, expected, "nothing else is changed");
-    let again = place.plugin(&["pause", "billing"]).await?.done()?;
+    let again = place.plugin(&["pause", "billing"]).await?.printed()?;
     ensure!(again.starts_with("billing: policy is already Observe: "), "{again}");
     let observed = |g: &LeaderGroup| g.seen().observed_generation == g.metadata.generation;
     place.until("billing", "the operator took note", observed).await?;
     let group = replaced(&place, &first).await?;
     assert_eq!(group.reason(), Some(TransitionReason::Expired), "{:?}", group.seen().history);
-    let shown = place.plugin(&["status", "billing"]).await?.done()?;
+    let shown = place.plugin(&["status", "billing"]).await?.printed()?;
     ensure!(shown.contains("Clearing:     paused (policy Observe)"), "{shown}");
 
-    let told = place.plugin(&["resume", "billing"]).await?.done()?;
+    let told = place.plugin(&["resume", "billing"]).await?.printed()?;
     ensure!(told == "billing: policy is now Clear: holders proven dead are cleared\n", "{told}");
     assert_eq!(place.groups().get("billing").await?.spec, before);
     place.until("billing", "the operator took note", observed).await?;
@@ -160,7 +163,7 @@ struct Watched {
 
 impl Watched {
     async fn start(place: &Namespace) -> Result<Self> {
-        let mut child = place.plugin_command(&["status", "billing", "--watch"]).await?.spawn()?;
+        let mut child = place.plugin_as(place.kubeconfig(), &["status", "billing", "--watch"]).await?.spawn()?;
         let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
         Ok(Self { child, lines, blocks: 0 })
     }
@@ -274,8 +277,8 @@ async fn the_rights_that_readme_lists_suffice_and_a_lack_of_them_is_named() -> R
     let place = session.namespace("rights").await?;
     place.create(&Group::named("billing").build()).await?;
     let nobody = user(&place, "nobody", &[]).await?;
-    let denied = Printed::of(place.plugin_command_as(nobody.path(), &["list"]).await?).await?;
-    ensure!(denied.code == 1 && denied.err.contains("cannot list resource \"leadergroups\""), "{denied:?}");
+    let denied = Ran::from(place.plugin_as(nobody.path(), &["list"]).await?.output().await?);
+    ensure!(denied.code == Some(1) && denied.stderr.contains("cannot list resource \"leadergroups\""), "{denied:?}");
     let rows = rights()?;
     let mut tried = 0;
     for (commands, needs) in &rows {
@@ -290,10 +293,10 @@ async fn the_rights_that_readme_lists_suffice_and_a_lack_of_them_is_named() -> R
             let file = user(&place, command, needs).await?;
             let deadline = Instant::now() + PATIENCE;
             loop {
-                let printed = Printed::of(place.plugin_command_as(file.path(), &args).await?).await?;
-                let all = format!("{}{}", printed.out, printed.err);
+                let printed = Ran::from(place.plugin_as(file.path(), &args).await?.output().await?);
+                let all = format!("{}{}", printed.stdout, printed.stderr);
                 // Nobody leads, which is not what is asked here.
-                if matches!(printed.code, 0 | 3) && !all.contains("forbidden") {
+                if matches!(printed.code, Some(0 | 3)) && !all.contains("forbidden") {
                     break;
                 }
                 // Roles are taken up a moment after they were made.
