@@ -8,7 +8,6 @@ use kube::api::ListParams;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::{Api, Client, Resource};
-use leadergroup_api::LeaderGroup;
 use serde::de::DeserializeOwned;
 
 use crate::arguments::Connection;
@@ -69,52 +68,6 @@ fn explain(server: &str, error: kube::Error) -> Error {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use kube::core::Status;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    #[test]
-    fn failures_say_what_to_do() {
-        let told = |code, message: &str, details: Value| {
-            let answer =
-                json!({"status": "Failure", "code": code, "message": message, "reason": "", "details": details});
-            let status: Status = serde_json::from_value(answer).unwrap();
-            explain("https://10.0.0.1/", kube::Error::Api(status.boxed())).to_string()
-        };
-        let group = || json!({"name": "x", "group": "leadergroup.dev", "kind": "leadergroups"});
-        let no_kind = told(404, "404 page not found", Value::Null);
-        assert!(no_kind.starts_with("the cluster has no LeaderGroups: install"), "{no_kind}");
-        let no_object = told(404, "leadergroups.leadergroup.dev \"x\" not found", group());
-        assert_eq!(no_object, "leadergroups.leadergroup.dev \"x\" not found");
-        let denied = told(403, "User \"jane\" cannot list resource \"leadergroups\"", group());
-        assert!(denied.starts_with("User \"jane\" cannot list") && denied.contains("README.md"), "{denied}");
-        let unknown = told(401, "Unauthorized", Value::Null);
-        assert_eq!(unknown, "https://10.0.0.1/ does not accept the kubeconfig's credentials: log in anew");
-        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let unreachable = explain("https://10.0.0.1/", kube::Error::Service(refused.into())).to_string();
-        assert_eq!(unreachable, "the cluster at https://10.0.0.1/ can't be reached: connection refused");
-    }
-
-    /// A group of the session's namespace.
-    ///
-    /// # Errors
-    ///
-    /// When there is none of that name, or it can't be read.
-    pub async fn group(&self, name: &str) -> Result<LeaderGroup> {
-        let groups: Api<LeaderGroup> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found = groups.get_opt(name).await.map_err(|error| self.explain(error))?;
-        found.with_context(|| {
-            format!(
-                "there is no LeaderGroup {name} in namespace {}: `kubectl get leadergroups -A` lists them",
-                self.namespace
-            )
-        })
-    }
-}
-
 /// Objects of a kind; and of those that can't be read what is known, with the reason.
 pub type Listed<K> = (Vec<K>, Vec<(ObjectMeta, String)>);
 
@@ -152,4 +105,34 @@ pub fn is_forbidden(error: &kube::Error) -> bool {
 /// Whether there is no such object, or no such kind.
 pub fn is_missing(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn failures_say_what_to_do() {
+        let told = |code, message: &str, details: Value| {
+            let answer =
+                json!({"status": "Failure", "code": code, "message": message, "reason": "", "details": details});
+            let status: Status = serde_json::from_value(answer).unwrap();
+            explain("https://10.0.0.1/", kube::Error::Api(status.boxed())).to_string()
+        };
+        let group = || json!({"name": "x", "group": "leadergroup.dev", "kind": "leadergroups"});
+        let no_kind = told(404, "404 page not found", Value::Null);
+        assert!(no_kind.starts_with("the cluster has no LeaderGroups: install"), "{no_kind}");
+        let no_object = told(404, "leadergroups.leadergroup.dev \"x\" not found", group());
+        assert_eq!(no_object, "leadergroups.leadergroup.dev \"x\" not found");
+        let denied = told(403, "User \"jane\" cannot list resource \"leadergroups\"", group());
+        assert!(denied.starts_with("User \"jane\" cannot list") && denied.contains("README.md"), "{denied}");
+        let unknown = told(401, "Unauthorized", Value::Null);
+        assert_eq!(unknown, "https://10.0.0.1/ does not accept the kubeconfig's credentials: log in anew");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let unreachable = explain("https://10.0.0.1/", kube::Error::Service(refused.into())).to_string();
+        assert_eq!(unreachable, "the cluster at https://10.0.0.1/ can't be reached: connection refused");
+    }
 }

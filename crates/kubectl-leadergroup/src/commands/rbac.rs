@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 use leadergroup_api::LeaderGroup;
 
+use crate::group;
 use crate::objects::{Plan, account};
 use crate::output;
 use crate::session::Session;
@@ -25,7 +26,7 @@ pub struct Arguments {
 }
 
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
-    let group = session.group(&arguments.name).await?;
+    let group = group::get(session, &arguments.name).await?;
     let lease_exists = Api::<Lease>::namespaced(session.client.clone(), &session.namespace)
         .get_metadata_opt(group.lease_name())
         .await

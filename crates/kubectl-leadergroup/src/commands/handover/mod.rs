@@ -19,6 +19,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use leadergroup_api::LeaderGroup;
 
+use crate::group;
 use crate::objects::{Plan, holder, is_live};
 use crate::output::{self, clean};
 use crate::session::Session;
@@ -98,7 +99,7 @@ struct Place {
 
 impl Place {
     async fn read(session: &Session, name: &str) -> Result<Self> {
-        let group = session.group(name).await?;
+        let group = group::get(session, name).await?;
         let leases: Api<Lease> = Api::namespaced(session.client.clone(), &session.namespace);
         let lease = leases.get_opt(group.lease_name()).await.context("can't get the group's Lease")?;
         let (pods, _) = session.list::<Pod>(Some(&session.namespace)).await?;
