@@ -117,5 +117,7 @@ mod tests {
         let newer = entry("leadergroup-elector", spec("f:renewTime"), "2026-11-25T10:00:05Z");
         assert_eq!(renewed_by(&lease(json!([older, newer]))), Some("leadergroup-elector"));
         assert_eq!(renewed_by(&lease(json!([older]))), None);
+        let before = entry("client-go", spec("f:renewTime"), "2026-11-25T10:00:01Z");
+        assert_eq!(renewed_by(&lease(json!([before, newer]))), Some("leadergroup-elector"));
     }
 }
