@@ -112,7 +112,9 @@ impl Identity {
             })
         });
         let (_, template) = found.max_by_key(|(length, _)| *length)?;
-        (template.len() <= TEMPLATE_MAX && parse(&template).is_ok()).then_some(template)
+        // A holder writes what it likes, and people copy this into specs and shells: nothing that could mean more there.
+        let is_plain = template.chars().all(|c| c.is_alphanumeric() || "{}-_./:@+=~".contains(c));
+        (is_plain && template.len() <= TEMPLATE_MAX && parse(&template).is_ok()).then_some(template)
     }
 
     /// Whether the identity may be that of some pod, were there one.

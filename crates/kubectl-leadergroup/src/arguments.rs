@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::ArgValueCandidates;
 
 use crate::commands::{
-    completion, dashboard, discover, doctor, handover, history, list, pause, rbac, status, timeline, wait, who,
+    completion, dashboard, discover, doctor, handover, history, install, list, pause, rbac, status, timeline, wait, who,
 };
 
 /// Show LeaderGroups and steer them.
@@ -62,6 +62,8 @@ pub enum Command {
     Promote(handover::Promote),
     /// Print the custom resource definition
     Crds,
+    /// Print what installs the operator, for `kubectl apply --server-side -f -`
+    Install(install::Arguments),
     /// Show a group: leader, evidence, candidates, Lease, traffic, history, conditions
     #[command(visible_alias = "get")]
     Status(status::Arguments),

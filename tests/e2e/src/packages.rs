@@ -10,10 +10,16 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::command::run;
+use crate::install::Installed;
 
 /// What `kubectl kustomize` makes of a folder of the checkout.
 pub fn kustomize(folder: &str) -> Result<Vec<Value>> {
     documents(&run(Command::new(program("kubectl")?).arg("kustomize").arg(workspace_root()?.join(folder)))?)
+}
+
+/// What `kubectl leadergroup install` prints, by the plugin's own program.
+pub fn install_of_plugin(image: &str) -> Result<Vec<Value>> {
+    documents(&run(Command::new(Installed::plugin()?).args(["install", "--image", image]))?)
 }
 
 /// Helm, with none of its user's configuration.

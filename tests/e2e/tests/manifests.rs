@@ -7,7 +7,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use leadergroup_e2e::cluster::workspace_root;
-use leadergroup_e2e::packages::{chart, documents, helm, kustomize, render};
+use leadergroup_e2e::packages::{chart, documents, helm, install_of_plugin, kustomize, render};
 use leadergroup_e2e::{OPERATOR_NAMESPACE, run};
 use serde_json::{Value, json};
 
@@ -98,6 +98,20 @@ fn assert_same_rights(chart: &[Value], kustomize: &[Value]) {
         (Vec::new(), Vec::new()),
         "only the chart grants; only config grants"
     );
+}
+
+#[test]
+fn the_plugin_installs_what_the_kustomization_does() -> Result<()> {
+    let sorted = |mut objects: Vec<Value>| {
+        objects.iter_mut().for_each(level_numbers);
+        objects.sort_by_key(|object| (text(object, "/kind").to_owned(), text(object, "/metadata/name").to_owned()));
+        objects
+    };
+    // The image that the kustomization names.
+    let installed = sorted(install_of_plugin("leadergroup.test/leadergroup-operator:dev")?);
+    let expected = sorted(kustomize("config/default")?);
+    assert_eq!(installed, expected);
+    Ok(())
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod discover;
 pub mod doctor;
 pub mod handover;
 pub mod history;
+pub mod install;
 pub mod list;
 pub mod pause;
 pub mod rbac;
@@ -36,6 +37,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::StepDown(arguments) => handover::step_down(&session().await?, &arguments).await,
         Command::Promote(arguments) => handover::promote(&session().await?, &arguments).await,
         Command::Crds => crds::run(),
+        Command::Install(arguments) => install::run(connection.namespace.as_deref(), &arguments),
         Command::Status(arguments) => status::run(&session().await?, &arguments).await,
         Command::History(arguments) => history::run(&session().await?, &arguments).await,
         Command::Timeline(arguments) => timeline::run(&session().await?, &arguments).await,

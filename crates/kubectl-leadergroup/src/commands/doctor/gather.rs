@@ -16,13 +16,12 @@ use leadergroup_api::LeaderGroup;
 use super::group;
 use super::installation::{OPERATOR_LABEL, fields};
 use super::snapshot::{Installation, May, Place};
+use crate::commands::install;
 use crate::objects::{Plan, account, holder};
 use crate::owner::Owner;
 use crate::rights::{Account, Checked, Right, may};
 use crate::session::{Session, is_forbidden};
 
-/// Where the operator is, unless its pods say otherwise.
-const OPERATOR_NAMESPACE: &str = "leadergroup-system";
 /// The Lease that its replicas campaign for.
 const OPERATOR_LEASE: &str = "leadergroup-operator";
 /// The policy of `config/admission`, and its binding.
@@ -65,7 +64,7 @@ pub async fn installation(session: &Session) -> Result<Installation> {
     let pods = checked(pods.list(&ListParams::default().labels(OPERATOR_LABEL)).await, "list pods in all namespaces")?
         .map(|list| list.items);
     let first = pods.as_ref().ok().and_then(|pods| pods.first());
-    let namespace = first.and_then(kube::ResourceExt::namespace).unwrap_or_else(|| OPERATOR_NAMESPACE.to_owned());
+    let namespace = first.and_then(kube::ResourceExt::namespace).unwrap_or_else(|| install::NAMESPACE.to_owned());
     let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
     let lease = checked(leases.get_opt(OPERATOR_LEASE).await, "get the operator's Lease")?;
 

@@ -31,10 +31,13 @@ impl Case<'_> {
     }
 }
 
-/// The command that changes a group's spec so.
+/// The command that changes a group's spec so, to be run in a shell.
 pub fn patch(group: &LeaderGroup, spec: &Value) -> String {
     let (namespace, name) = (group.namespace().unwrap_or_default(), group.name_any());
-    format!("kubectl -n {namespace} patch leadergroup {name} --type=merge -p '{}'", json!({"spec": spec}))
+    let patch = json!({"spec": spec}).to_string();
+    // Escaped as JSON is, it has no NUL, which is all that can't be quoted.
+    let patch = shlex::try_quote(&patch).unwrap_or_default();
+    format!("kubectl -n {namespace} patch leadergroup {name} --type=merge -p {patch}")
 }
 
 /// What there is to say of the group: one line that it is well, or what is not.

@@ -199,6 +199,12 @@ fn holders_that_are_no_candidate() {
         "fail holder: holder \"elector-billing-a-77\" fits no candidate by spec.identity, but would by \"elector-{pod}-{any}\" | ",
         &format!(r#"{PATCH}'{{"spec":{{"identity":"elector-{{pod}}-{{any}}"}}}}'"#),
     );
+    // Nothing that a holder made up for whoever runs the commands told here.
+    told(
+        &World::new().lease("billing-a';reboot;'", "x", json!({})),
+        "fail holder: holder \"billing-a';reboot;'\" is not of the form that spec.identity gives, and is never cleared | ",
+        "its own",
+    );
     told(
         &World::new().lease("gone-x", "client-go", json!({})),
         "warn holder: holder \"gone-x\" fits no pod that exists",
