@@ -212,6 +212,20 @@ pub enum TransitionReason {
     Unobserved,
 }
 
+/// Of these conditions `True` says that something is not as it should be; of all others, `False` does.
+const ABNORMAL_WHEN_TRUE: [&str; 6] =
+    ["Stalled", "HolderSuspect", "LeaseSuspect", "Flapping", "TimingSuspect", "LeaderSuspect"];
+
+/// Whether a condition of a group says that all is as it should be; none where it says that this is not known.
+pub fn is_well(condition: &Condition) -> Option<bool> {
+    let is_abnormal = ABNORMAL_WHEN_TRUE.contains(&condition.type_.as_str());
+    match condition.status.as_str() {
+        "True" => Some(!is_abnormal),
+        "False" => Some(is_abnormal),
+        _ => None,
+    }
+}
+
 impl TransitionReason {
     /// The name as written in status, metrics and docs.
     pub fn as_str(self) -> &'static str {

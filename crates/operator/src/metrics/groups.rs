@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use leadergroup_api::{LeaderGroupStatus, TransitionReason};
+use leadergroup_api::{LeaderGroupStatus, TransitionReason, is_well};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -31,8 +31,6 @@ pub const REASONS: [TransitionReason; 8] = [
 
 /// Conditions that have metrics of their own.
 const APART: [&str; 2] = ["Ready", told::CANDIDATES_AUTHORIZED];
-/// Conditions that are as they should be while they are true; of the others the contrary holds.
-const NORMAL_TRUE: [&str; 2] = ["CandidatesFound", "Routed"];
 
 /// How a group is, as far as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,10 +52,8 @@ impl GroupFigures {
     pub fn of(status: &LeaderGroupStatus) -> Self {
         let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
         let leader = status.leader.as_ref();
-        let abnormal = status.conditions.iter().filter(|c| {
-            let bad = if NORMAL_TRUE.contains(&c.type_.as_str()) { "False" } else { "True" };
-            c.status == bad && !APART.contains(&c.type_.as_str())
-        });
+        let abnormal =
+            status.conditions.iter().filter(|c| is_well(c) == Some(false) && !APART.contains(&c.type_.as_str()));
         Self {
             leader: leader.map(|l| (l.pod_name.clone().unwrap_or_default(), l.node_name.clone().unwrap_or_default())),
             leaderless_since: ready

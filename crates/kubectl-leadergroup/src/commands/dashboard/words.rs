@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
+use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict, is_well};
 use maud::{Markup, html};
 
 /// How something is to be taken: the name of a class of the style sheet.
@@ -57,12 +57,11 @@ pub fn badge((tone, word): (Tone, &str)) -> Markup {
 
 /// How a condition is to be taken.
 pub fn tone(condition: &Condition) -> Tone {
-    let is_bad_when_true = matches!(condition.type_.as_str(), "Stalled" | "HolderSuspect" | "LeaseSuspect");
-    match (condition.status.as_str(), is_bad_when_true, condition.type_.as_str()) {
-        ("True", false, _) | ("False", true, _) => Tone::Good,
-        ("False", false, "Ready") => Tone::Bad,
-        ("True", true, _) | ("False", false, _) => Tone::Warn,
-        _ => Tone::Idle,
+    match (is_well(condition), condition.type_.as_str()) {
+        (Some(true), _) => Tone::Good,
+        (Some(false), "Ready") => Tone::Bad,
+        (Some(false), _) => Tone::Warn,
+        (None, _) => Tone::Idle,
     }
 }
 
@@ -79,6 +78,12 @@ pub fn headline(condition: &Condition) -> &str {
         ("HolderSuspect", "False") => "The holder is nobody, or known",
         ("LeaseSuspect", "True") => "The Lease is suspect",
         ("LeaseSuspect", "False") => "The Lease is in order",
+        ("Flapping", "True") => "Leadership changes too often",
+        ("Flapping", "False") => "Leadership is stable",
+        ("TimingSuspect", "True") => "The timing does not suit",
+        ("TimingSuspect", "False") => "The timing suits",
+        ("LeaderSuspect", "True") => "The leader is not as it should be",
+        ("LeaderSuspect", "False") => "The leader is as it should be",
         ("CandidatesAuthorized", "True") => "Candidates have the rights to lead",
         ("CandidatesAuthorized", "False") => "Candidates lack rights to lead",
         ("CandidatesAuthorized", _) => "The rights of candidates are not known",
@@ -173,6 +178,8 @@ mod tests {
             (&[("Ready", "True"), ("CandidatesAuthorized", "Unknown")], (Tone::Good, "Ready")),
             (&[("Ready", "True"), ("CandidatesAuthorized", "False")], (Tone::Warn, "Ready")),
             (&[("Ready", "True"), ("LeaseSuspect", "True")], (Tone::Warn, "Ready")),
+            (&[("Ready", "True"), ("Flapping", "True")], (Tone::Warn, "Ready")),
+            (&[("Ready", "True"), ("Flapping", "False"), ("TimingSuspect", "False")], (Tone::Good, "Ready")),
             (&[("Ready", "False"), ("LeaseSuspect", "True")], (Tone::Bad, "Not ready")),
             (&[("Ready", "Unknown")], (Tone::Idle, "Unknown")),
         ] {

@@ -21,6 +21,7 @@ pub fn examine(case: &Case<'_>, report: &mut Report) {
             // Just asked, what is missing is known better than by the last audit.
             "CandidatesAuthorized" => case.patient.rights.is_ok(),
             "LeaseSuspect" => report.objects_to("release"),
+            "TimingSuspect" => report.objects_to("timing"),
             _ => false,
         };
         if !is_told {
@@ -37,6 +38,9 @@ fn judge(condition: &Condition) -> Option<(Level, &'static str)> {
         ("CandidatesAuthorized", "False") => Some((Level::Fail, "CandidatesAuthorized")),
         ("HolderSuspect", "True") => Some((Level::Warn, "HolderSuspect")),
         ("LeaseSuspect", "True") => Some((Level::Warn, "LeaseSuspect")),
+        ("Flapping", "True") => Some((Level::Warn, "Flapping")),
+        ("TimingSuspect", "True") => Some((Level::Warn, "TimingSuspect")),
+        ("LeaderSuspect", "True") => Some((Level::Warn, "LeaderSuspect")),
         ("Routed", "False") => {
             let is_trouble = matches!(condition.reason.as_str(), "ServiceTaken" | "WriteFailed");
             Some((if is_trouble { Level::Fail } else { Level::Warn }, "Routed"))

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 use jiff::{ToSpan as _, Zoned};
-use leadergroup_api::{Policy, Verdict};
+use leadergroup_api::{Policy, Verdict, is_well};
 
 use super::candidate::{Candidate, Role};
 use super::report::{Clearing, Condition, LeaseRecord, Report};
@@ -207,12 +207,10 @@ fn recent(report: &Report, more: bool, now: &Zoned) -> String {
 
 /// Whether a condition says that all is well.
 fn style(condition: &Condition) -> Style {
-    let normal =
-        if matches!(&*condition.type_, "Stalled" | "HolderSuspect" | "LeaseSuspect") { "False" } else { "True" };
-    match &*condition.status {
-        "Unknown" => WARN,
-        status if status == normal => GOOD,
-        _ => BAD,
+    match is_well(condition) {
+        Some(true) => GOOD,
+        Some(false) => BAD,
+        None => WARN,
     }
 }
 
