@@ -1,13 +1,11 @@
 //! The command line.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
-use clap_complete::ArgValueCandidates;
+use clap::{Parser, Subcommand};
 
 use crate::commands::{
     completion, dashboard, discover, doctor, handover, history, install, list, pause, rbac, status, timeline, wait, who,
 };
+use crate::session::Connection;
 
 /// Show LeaderGroups and steer them.
 #[derive(Debug, Parser)]
@@ -19,28 +17,6 @@ pub struct Arguments {
     pub color: colorchoice_clap::Color,
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Which cluster and namespace, as with kubectl.
-#[derive(Args, Clone, Debug)]
-pub struct Connection {
-    /// The kubeconfig file [default: $KUBECONFIG, ~/.kube/config]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Which cluster")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context in it
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Which cluster")]
-    pub context: Option<String>,
-    /// The namespace [default: the context's]
-    #[arg(long, short, global = true, value_name = "NAMESPACE", help_heading = "Which cluster")]
-    pub namespace: Option<String>,
-}
-
-/// Which group.
-#[derive(Args, Clone, Debug)]
-pub struct Named {
-    /// The group's name
-    #[arg(add = ArgValueCandidates::new(completion::group_names))]
-    pub name: String,
 }
 
 #[derive(Debug, Subcommand)]

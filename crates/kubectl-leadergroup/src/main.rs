@@ -7,6 +7,7 @@
 mod arguments;
 mod commands;
 mod group;
+mod named;
 mod objects;
 mod output;
 mod owner;

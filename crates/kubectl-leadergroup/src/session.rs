@@ -1,8 +1,10 @@
 //! The connection to the cluster.
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 
 use anyhow::{Context, Error, Result, anyhow};
+use clap::Args;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::ListParams;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -10,7 +12,19 @@ use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-use crate::arguments::Connection;
+/// Which cluster and namespace, as with kubectl.
+#[derive(Args, Clone, Debug)]
+pub struct Connection {
+    /// The kubeconfig file [default: $KUBECONFIG, ~/.kube/config]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Which cluster")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which cluster")]
+    pub context: Option<String>,
+    /// The namespace [default: the context's]
+    #[arg(long, short, global = true, value_name = "NAMESPACE", help_heading = "Which cluster")]
+    pub namespace: Option<String>,
+}
 
 /// A cluster, and the namespace that is meant where none is named.
 #[derive(Clone)]

@@ -3,24 +3,18 @@
 //! A shell is given a script that has this program say what could stand at the cursor. kubectl does the same for plugins, by a
 //! program `kubectl_complete-PLUGIN` on the PATH: that is a script too, which runs a hidden command of this one.
 
-use std::env::{args_os, current_dir};
+use std::env::current_dir;
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, ValueEnum};
+use clap::{Args, CommandFactory as _, ValueEnum};
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::complete as candidates;
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
-use kube::ResourceExt as _;
-use kube::api::ListParams;
 
-use crate::arguments::Connection;
-use crate::group::groups;
+use crate::arguments;
 use crate::output::print;
-use crate::session::Session;
 
 const HOW: &str = "\
   source <(kubectl leadergroup completion bash)      # in ~/.bashrc, for `kubectl-leadergroup`
@@ -36,8 +30,6 @@ For `kubectl leadergroup` itself, where kubectl's own completion is set up:
 const FOR_KUBECTL: &str = "#!/bin/sh\nexec kubectl leadergroup __complete -- kubectl-leadergroup \"$@\"\n";
 /// kubectl's word for: these are all, and no file is meant.
 const NO_FILES: &str = ":4";
-/// Longer than this nobody waits for a name.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// The variable by which a shell's script asks this program.
 const VARIABLE: &str = "COMPLETE";
 const PROGRAM: &str = "kubectl-leadergroup";
@@ -99,35 +91,9 @@ pub fn complete(partial: &Partial) -> Result<ExitCode> {
 }
 
 fn completions(words: &[OsString]) -> Result<Vec<CompletionCandidate>> {
-    let mut command = crate::arguments::Arguments::command();
+    let mut command = arguments::Arguments::command();
     let at = words.len().saturating_sub(1);
     candidates(&mut command, words.to_vec(), at, current_dir().ok().as_deref()).context("this can't be completed")
-}
-
-/// The names of the groups in the namespace that the command line names; none where the cluster does not say them soon.
-pub fn group_names() -> Vec<CompletionCandidate> {
-    // However this was asked for, what is to be completed stands behind that, with this program's name first.
-    let connection = connection(args_os().skip_while(|word| word != "--").skip(2));
-    // This is called with and without a runtime around it.
-    let names = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-        let names = async {
-            let session = Session::open(&connection).await.ok()?;
-            let list = groups(&session).list(&ListParams::default()).await.ok()?;
-            Some(list.iter().map(|group| CompletionCandidate::new(group.name_any())).collect())
-        };
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, names).await.ok()? })
-    });
-    names.join().ok().flatten().unwrap_or_default()
-}
-
-/// What the words say so far of the cluster and the namespace.
-fn connection(words: impl Iterator<Item = OsString>) -> Connection {
-    let command = Connection::augment_args(Command::new(PROGRAM).no_binary_name(true).ignore_errors(true))
-        .arg(Arg::new("rest").num_args(0..));
-    let matches = command.try_get_matches_from(words).ok();
-    let found = matches.and_then(|matches| Connection::from_arg_matches(&matches).ok());
-    found.unwrap_or(Connection { kubeconfig: None, context: None, namespace: None })
 }
 
 #[cfg(test)]
@@ -144,12 +110,5 @@ mod tests {
         assert_eq!(completed(&["tim"]), ["timeline"]);
         assert!(completed(&["status", "--w"]).contains(&"--watch".to_owned()));
         assert_eq!(completed(&["who", "billing", "-o", ""]), ["pod", "identity", "node"]);
-    }
-
-    #[test]
-    fn the_namespace_is_found_where_it_stands() {
-        let words = ["status", "-n", "shop", "--context=prod", "bil"].map(OsString::from);
-        let found = connection(words.into_iter());
-        assert_eq!((found.namespace.as_deref(), found.context.as_deref()), (Some("shop"), Some("prod")));
     }
 }

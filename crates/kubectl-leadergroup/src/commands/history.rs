@@ -7,8 +7,8 @@ use clap::Args;
 use jiff::Zoned;
 use leadergroup_api::TransitionReason;
 
-use crate::arguments::Named;
 use crate::group;
+use crate::named::Named;
 use crate::output::{Cell, Format, GOOD, WARN, ago, print, span, table, tell};
 use crate::session::Session;
 use crate::terms::{Term, terms};

@@ -8,8 +8,8 @@ use kube::api::{Patch, PatchParams};
 use leadergroup_api::{LeaderGroup, Policy};
 use serde_json::json;
 
-use crate::arguments::Named;
 use crate::group::{self, condition, groups};
+use crate::named::Named;
 use crate::output::print;
 use crate::session::Session;
 

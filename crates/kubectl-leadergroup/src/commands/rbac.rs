@@ -11,6 +11,7 @@ use kube::{Api, ResourceExt as _};
 use leadergroup_api::LeaderGroup;
 
 use crate::group;
+use crate::named::Named;
 use crate::objects::{Plan, account};
 use crate::output;
 use crate::session::Session;
@@ -18,15 +19,15 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 #[command(after_help = "Example: kubectl leadergroup rbac billing | kubectl apply -f -")]
 pub struct Arguments {
-    /// The group
-    name: String,
+    #[command(flatten)]
+    group: Named,
     /// A ServiceAccount of the group's namespace; may be given several times [default: those of the candidates that run]
     #[arg(long, value_name = "NAME")]
     serviceaccount: Vec<String>,
 }
 
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
-    let group = group::get(session, &arguments.name).await?;
+    let group = group::get(session, &arguments.group.name).await?;
     let lease_exists = Api::<Lease>::namespaced(session.client.clone(), &session.namespace)
         .get_metadata_opt(group.lease_name())
         .await
@@ -41,7 +42,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     if accounts.is_empty() {
         bail!(
             "no candidate of group {} runs, so its ServiceAccount is not known: name it with --serviceaccount",
-            arguments.name
+            arguments.group.name
         );
     }
     output::print(&manifest(&group, lease_exists, &accounts))?;

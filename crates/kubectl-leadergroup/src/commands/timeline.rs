@@ -10,8 +10,8 @@ use jiff::{Timestamp, Zoned};
 use leadergroup_api::TransitionReason;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::arguments::Named;
 use crate::group;
+use crate::named::Named;
 use crate::output::{BAD, BOLD, DIM, GOOD, Screen, WARN, clean, paint, print, span, tell};
 use crate::session::Session;
 use crate::timeline::{Segment, segments};

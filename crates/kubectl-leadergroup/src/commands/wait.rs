@@ -13,8 +13,8 @@ use kube::runtime::watcher::{Error, watch_object};
 use leadergroup_api::{Leader, LeaderGroup};
 use tokio::time::{Instant, sleep_until};
 
-use crate::arguments::Named;
 use crate::group::{self, groups, is_ready, why_not_ready};
+use crate::named::Named;
 use crate::output::{clean, print, tell};
 use crate::session::Session;
 

@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use leadergroup_api::LeaderGroup;
 
-use crate::arguments::Named;
 use crate::group::{self, why_not_ready};
+use crate::named::Named;
 use crate::output::{clean, print, tell};
 use crate::session::Session;
 

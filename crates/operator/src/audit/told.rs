@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use leadergroup_api::LeaderGroupStatus;
 
 use super::{Answers, Finding, Right, Subject};
-use crate::decide::Notice;
+use crate::decide::action::Notice;
 use crate::index::{Group, Key};
 use crate::text::cut;
 use crate::time::Now;

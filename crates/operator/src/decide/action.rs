@@ -1,4 +1,4 @@
-//! What can be done about a group's Lease.
+//! What can be done about a group's Lease, and what there is to tell.
 
 use leadergroup_api::{ReleaseForm, Verdict};
 
@@ -80,4 +80,19 @@ pub enum Ground {
     RanOut,
     /// The user accepts that it may be alive.
     RiskAccepted,
+}
+
+/// Something a user wants to be told once: an Event on the group and a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Something is not as it should be.
+    pub warning: bool,
+    /// A CamelCase word.
+    pub reason: String,
+    /// What tells it from others of the same reason within minutes, which would be counted as one Event.
+    pub action: String,
+    /// A sentence.
+    pub note: String,
+    /// The pod it concerns, name and UID.
+    pub pod: Option<(String, String)>,
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use kube::core::SelectorExt as _;
 use leadergroup_api::{LeaderGroupStatus, Verdict};
 
-pub use action::{Action, Clear, Ground};
+pub use action::{Action, Clear, Ground, Notice};
 pub use counted::{Counted, Noted};
 pub use memory::Memory;
 
@@ -57,21 +57,6 @@ pub enum Wake {
     At(Mono),
     /// When the Lease runs out, which each renewal puts off.
     WhenLeaseRunsOut,
-}
-
-/// Something a user wants to be told once: an Event on the group and a line in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Something is not as it should be.
-    pub warning: bool,
-    /// A CamelCase word.
-    pub reason: String,
-    /// What tells it from others of the same reason within minutes, which would be counted as one Event.
-    pub action: String,
-    /// A sentence.
-    pub note: String,
-    /// The pod it concerns, name and UID.
-    pub pod: Option<(String, String)>,
 }
 
 /// Decides about one group. `memory` is updated to what the next decision needs.

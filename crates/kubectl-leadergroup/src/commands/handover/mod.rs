@@ -20,6 +20,7 @@ use kube::{Api, ResourceExt as _};
 use leadergroup_api::LeaderGroup;
 
 use crate::group;
+use crate::named::Named;
 use crate::objects::{Plan, holder, is_live};
 use crate::output::{self, clean};
 use crate::session::Session;
@@ -32,8 +33,8 @@ use plan::{Before, Progress, Scene, Way, progress};
     Exit code: 0 once another candidate leads, 1 if none does within the time, or nothing could be done."
 )]
 pub struct StepDown {
-    /// The group
-    name: String,
+    #[command(flatten)]
+    group: Named,
     #[command(flatten)]
     common: Common,
 }
@@ -45,8 +46,8 @@ pub struct StepDown {
     Exit code: 0 once that pod leads, 1 if another does, or nobody within the time, or nothing could be done."
 )]
 pub struct Promote {
-    /// The group
-    name: String,
+    #[command(flatten)]
+    group: Named,
     /// The candidate that shall lead
     pod: String,
     /// What the pod calls itself in the Lease [default: as it did before, or as the present leader does]
@@ -76,13 +77,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub async fn step_down(session: &Session, arguments: &StepDown) -> Result<ExitCode> {
-    let place = Place::read(session, &arguments.name).await?;
+    let place = Place::read(session, &arguments.group.name).await?;
     let way = place.scene().step_down().map_err(anyhow::Error::msg)?;
     place.take(way, None, &arguments.common).await
 }
 
 pub async fn promote(session: &Session, arguments: &Promote) -> Result<ExitCode> {
-    let place = Place::read(session, &arguments.name).await?;
+    let place = Place::read(session, &arguments.group.name).await?;
     let Promote { pod, identity, evict, common, .. } = arguments;
     let way = place.scene().promote(pod, identity.as_deref(), *evict).map_err(anyhow::Error::msg)?;
     place.take(way, Some(pod), common).await

@@ -15,8 +15,8 @@ use clap::Args;
 use jiff::Zoned;
 
 use self::report::Report;
-use crate::arguments::Named;
 use crate::group::{self, Reading};
+use crate::named::Named;
 use crate::output::{Format, print};
 use crate::session::Session;
 
