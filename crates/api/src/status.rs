@@ -216,10 +216,10 @@ pub enum TransitionReason {
 const ABNORMAL_WHEN_TRUE: [&str; 6] =
     ["Stalled", "HolderSuspect", "LeaseSuspect", "Flapping", "TimingSuspect", "LeaderSuspect"];
 
-/// Whether a condition of a group says that all is as it should be; none where it says that this is not known.
-pub fn is_well(condition: &Condition) -> Option<bool> {
-    let is_abnormal = ABNORMAL_WHEN_TRUE.contains(&condition.type_.as_str());
-    match condition.status.as_str() {
+/// Whether a condition of that type and status says that all is as it should be; none where it says that this is not known.
+pub fn is_well(type_: &str, status: &str) -> Option<bool> {
+    let is_abnormal = ABNORMAL_WHEN_TRUE.contains(&type_);
+    match status {
         "True" => Some(!is_abnormal),
         "False" => Some(is_abnormal),
         _ => None,

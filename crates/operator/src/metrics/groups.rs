@@ -52,8 +52,10 @@ impl GroupFigures {
     pub fn of(status: &LeaderGroupStatus) -> Self {
         let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
         let leader = status.leader.as_ref();
-        let abnormal =
-            status.conditions.iter().filter(|c| is_well(c) == Some(false) && !APART.contains(&c.type_.as_str()));
+        let abnormal = status
+            .conditions
+            .iter()
+            .filter(|c| is_well(&c.type_, &c.status) == Some(false) && !APART.contains(&c.type_.as_str()));
         Self {
             leader: leader.map(|l| (l.pod_name.clone().unwrap_or_default(), l.node_name.clone().unwrap_or_default())),
             leaderless_since: ready

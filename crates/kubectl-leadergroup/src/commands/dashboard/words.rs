@@ -57,7 +57,7 @@ pub fn badge((tone, word): (Tone, &str)) -> Markup {
 
 /// How a condition is to be taken.
 pub fn tone(condition: &Condition) -> Tone {
-    match (is_well(condition), condition.type_.as_str()) {
+    match (is_well(&condition.type_, &condition.status), condition.type_.as_str()) {
         (Some(true), _) => Tone::Good,
         (Some(false), "Ready") => Tone::Bad,
         (Some(false), _) => Tone::Warn,

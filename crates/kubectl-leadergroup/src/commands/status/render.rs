@@ -207,7 +207,7 @@ fn recent(report: &Report, more: bool, now: &Zoned) -> String {
 
 /// Whether a condition says that all is well.
 fn style(condition: &Condition) -> Style {
-    match is_well(condition) {
+    match is_well(&condition.type_, &condition.status) {
         Some(true) => GOOD,
         Some(false) => BAD,
         None => WARN,
