@@ -117,10 +117,13 @@ impl Installed {
         Ok(ELECTOR_IMAGE.to_owned())
     }
 
-    /// The kubectl plugin, built at the first call.
+    /// The kubectl plugin, built at the first call: as its own tests have it built, with the features that all tests have.
+    /// Another selection would compile its dependencies once more.
     pub(crate) fn plugin() -> Result<&'static Path> {
         static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let program = PROGRAM.get_or_init(|| build(PLUGIN, false).map_err(|error| format!("{error:#}")));
+        let build =
+            || executable(cargo(&workspace_root()?, "test").args(["--workspace", "--no-run", "--test", "dashboard"]));
+        let program = PROGRAM.get_or_init(|| build().map_err(|error| format!("{error:#}")));
         program.as_deref().map_err(|error| anyhow!("there is no plugin: {error}"))
     }
 
@@ -170,7 +173,6 @@ fn image_from(variable: &str, what: &str) -> Result<String> {
 const OPERATOR: &str = "leadergroup-operator";
 const ELECTOR: &str = "elector";
 const LEAD: &str = "lead";
-const PLUGIN: &str = "kubectl-leadergroup";
 const WORKLOAD: &str = "workload";
 
 /// A program for an image: the one that the variable names, or else one built here.
@@ -191,7 +193,7 @@ fn build(name: &str, image: bool) -> Result<PathBuf> {
     if image {
         build_static(&root, &[&args[..], &["--release"]].concat(), None)
     } else {
-        executable(cargo_build(&root).args(args))
+        executable(cargo(&root, "build").args(args))
     }
 }
 
@@ -199,7 +201,7 @@ fn build(name: &str, image: bool) -> Result<PathBuf> {
 /// `target` is another target folder than that of the package.
 pub fn build_static(folder: &Path, args: &[&str], target: Option<&Path>) -> Result<PathBuf> {
     let triple = host_triple()?;
-    let mut cargo = cargo_build(folder);
+    let mut cargo = cargo(folder, "build");
     // Flags for all builds would hide those for this one.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
@@ -210,18 +212,20 @@ pub fn build_static(folder: &Path, args: &[&str], target: Option<&Path>) -> Resu
     executable(cargo.args(["--target", &triple]).args(args))
 }
 
-fn cargo_build(folder: &Path) -> Command {
+fn cargo(folder: &Path, command: &str) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(folder).args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(folder).args([command, "--quiet", "--message-format=json-render-diagnostics"]);
     cargo
 }
 
 /// Runs a build and returns where the program is.
 fn executable(cargo: &mut Command) -> Result<PathBuf> {
     let messages = run(cargo).context("a program cannot be built")?;
+    let is_program = |message: &Value| message["target"]["kind"][0] == "bin";
     let executable = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(is_program)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
     executable.context("cargo does not say where it put the program")
 }

@@ -19,6 +19,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use leadergroup_e2e::Namespace;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 /// One state of an object: when it arrived, and the object; none if it was deleted.
@@ -34,13 +35,20 @@ impl<K> Record<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + DeserializeOwned + 'static,
 {
-    pub fn of(place: &Namespace, name: &str) -> Self {
+    /// Begins with what there is, before this returns.
+    pub async fn of(place: &Namespace, name: &str) -> Self {
         let states = Arc::new(Mutex::new(Vec::new()));
         let kept = states.clone();
         let config = Config::default().fields(&format!("metadata.name={name}"));
         let mut events = watcher(place.api::<K>(), config).default_backoff().boxed();
+        let (begun, begins) = oneshot::channel();
+        let mut begun = Some(begun);
         let watching = tokio::spawn(async move {
             while let Some(event) = events.next().await {
+                if let Some(begun) = begun.take_if(|_| matches!(event, Ok(Event::InitDone))) {
+                    // Nobody waits if the test has ended.
+                    let _ = begun.send(());
+                }
                 let state = match event {
                     Ok(Event::Apply(object) | Event::InitApply(object)) => Some(object),
                     Ok(Event::Delete(_)) => None,
@@ -49,6 +57,8 @@ where
                 kept.lock().unwrap().push((Instant::now(), state));
             }
         });
+        // The sender goes with the watch, which never ends.
+        let _ = begins.await;
         Self { states, watch: watching.abort_handle() }
     }
 

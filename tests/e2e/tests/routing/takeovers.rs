@@ -25,8 +25,8 @@ async fn new_connections_follow_the_lease_from_one_live_pod_to_another() -> Resu
     hold(&place, "one").await?;
     place.create(&routed().build()).await?;
     until_routed(&place, "True", "LeaderOnly").await?;
-    let slices = Record::<EndpointSlice>::of(&place, SERVICE);
-    let leases = Record::<Lease>::of(&place, "billing");
+    let slices = Record::<EndpointSlice>::of(&place, SERVICE).await;
+    let leases = Record::<Lease>::of(&place, "billing").await;
     let client = Client::of(address(&place).await?);
     // Before that kube-proxy does not know the Service.
     let begun = client.when("the first leader answers", Instant::now(), |r| r.is_by("one")).await?.began;
@@ -74,8 +74,8 @@ async fn the_slice_is_emptied_when_nobody_leads() -> Result<()> {
     hold(&place, "one").await?;
     place.create(&routed().build()).await?;
     until_routed(&place, "True", "LeaderOnly").await?;
-    let slices = Record::<EndpointSlice>::of(&place, SERVICE);
-    let leases = Record::<Lease>::of(&place, "billing");
+    let slices = Record::<EndpointSlice>::of(&place, SERVICE).await;
+    let leases = Record::<Lease>::of(&place, "billing").await;
     let [mut emptied_after, mut filled_after] = [const { Vec::new() }; 2];
     for _ in 0..100 {
         for (holder, pods, figures) in [("", &[][..], &mut emptied_after), ("one", &["one"][..], &mut filled_after)] {
@@ -148,8 +148,8 @@ async fn no_connection_is_answered_by_a_pod_that_lost_the_lease() -> Result<()> 
     place.run(&candidates.deployment()).await?;
     place.until_settled("billing").await?;
     until_routed(&place, "True", "LeaderOnly").await?;
-    let slices = Record::<EndpointSlice>::of(&place, SERVICE);
-    let leases = Record::<Lease>::of(&place, "billing");
+    let slices = Record::<EndpointSlice>::of(&place, SERVICE).await;
+    let leases = Record::<Lease>::of(&place, "billing").await;
     let client = Client::of(address(&place).await?);
     let mut emptied_after = Vec::new();
 
@@ -158,7 +158,7 @@ async fn no_connection_is_answered_by_a_pod_that_lost_the_lease() -> Result<()> 
         let name = leader.name_any();
         until_routed(&place, "True", "LeaderOnly").await?;
         let start = Instant::now();
-        let pods = Record::<Pod>::of(&place, &name);
+        let pods = Record::<Pod>::of(&place, &name).await;
         let holder = place.leases().get("billing").await?.holder().context("nobody holds the Lease")?;
         // A pod that is gone before a watch has listed it is not told of.
         pods.when("the leader's pod is watched", start, |pod| pod.is_some()).await?;

@@ -233,6 +233,8 @@ async fn a_leader_of_our_elector_hands_over_when_asked() -> Result<()> {
     let first = place.until_led("billing").await?.leading_pod().context("nobody leads")?;
     standbys(&place, &first, 3).await?;
     let writers = Writers::watch(&place);
+    // The first call builds it.
+    place.plugin(&["crds"]).await?.printed()?;
 
     let start = Instant::now();
     let told = place.plugin(&["step-down", "billing"]).await?.printed()?;
