@@ -84,7 +84,7 @@ test-unit: ## Evidence tables, injected orders of events, random histories, the 
 	$(test) --lib --bins $(call these,$(call tests_of,crates/election)) $(call these,$(filter-out traces,$(call tests_of,crates/operator)))
 	$(test) --doc
 
-# The feature is off elsewhere. It changes no feature of a dependency that kube is built on, so little is compiled for it.
+# The feature is off elsewhere. For it kube is compiled once more, but not what kube is built on.
 otel := --workspace --features leadergroup-operator/otel
 .PHONY: test-otel
 test-otel: ## The operator's traces, with the feature `otel`: lints, and what a collector is sent

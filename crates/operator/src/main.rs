@@ -116,11 +116,11 @@ impl Election {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     #[cfg(feature = "otel")]
-    let (exporter, traces) =
+    let (exporter, spans) =
         args.otlp_endpoint.filter(|url| !url.is_empty()).map(|url| traces::start(&url)).transpose()?.unzip();
     #[cfg(not(feature = "otel"))]
-    let traces = None;
-    init_logs(args.log_format, traces);
+    let spans = None;
+    init_logs(args.log_format, spans);
     let clock = Clock::start();
     let mut config = kube::Config::infer()
         .await

@@ -9,9 +9,9 @@ use axum::http::{StatusCode, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::time::{Clock, Mono};
@@ -94,9 +94,12 @@ pub enum LogFormat {
     Json,
 }
 
+/// What takes spans.
+pub type Spans = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Starts logging to standard error, at the levels that `RUST_LOG` gives. By default the libraries below are
-/// quiet: what fails is logged once, where it is known what it was for. Spans go to the layer that takes `traces`, if any.
-pub fn init_logs(format: LogFormat, traces: Option<Box<dyn Layer<Registry> + Send + Sync>>) {
+/// quiet: what fails is logged once, where it is known what it was for. Spans go elsewhere, if anywhere.
+pub fn init_logs(format: LogFormat, spans: Option<Spans>) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off,leadergroup_elector=warn"));
     // Each line names its group as it is; the span that it is in would say it again.
@@ -105,10 +108,10 @@ pub fn init_logs(format: LogFormat, traces: Option<Box<dyn Layer<Registry> + Sen
         use tracing_subscriber::filter::{FilterExt as _, filter_fn};
         filter.and(filter_fn(|metadata| !crate::traces::is_work(metadata)))
     };
-    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let lines = fmt::layer::<Layered<Option<Spans>, Registry>>().with_target(false).with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(traces).with(lines.with_filter(filter)).init();
+    tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).init();
 }

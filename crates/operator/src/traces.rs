@@ -5,7 +5,6 @@
 //! in a queue of bounded length for a thread of its own, so a collector that does not answer costs spans and nothing else.
 
 use std::env;
-use std::error::Error;
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,12 +23,14 @@ use tracing::field::Empty;
 use tracing::subscriber::Interest;
 use tracing::{Instrument as _, Level, Metadata, Span};
 use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn};
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::{Layer as _, Registry};
 use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::audit::BrokenOff;
 use crate::engine::{Failure, Outcome, Work};
 use crate::metrics;
+use crate::telemetry::Spans;
 
 /// The name under which traces show, unless the environment says another.
 const SERVICE: &str = "leadergroup-operator";
@@ -62,7 +63,7 @@ impl Exporter {
 ///
 /// # Errors
 /// Fails if that is no address of a collector, or if one of those variables asks for what is not built in.
-pub fn start(endpoint: &str) -> anyhow::Result<(Exporter, Box<dyn Layer<Registry> + Send + Sync>)> {
+pub fn start(endpoint: &str) -> anyhow::Result<(Exporter, Spans)> {
     let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
     let scheme = endpoint.parse::<Uri>().ok().and_then(|uri| uri.scheme_str().map(str::to_owned));
     ensure!(
@@ -85,9 +86,7 @@ pub fn start(endpoint: &str) -> anyhow::Result<(Exporter, Box<dyn Layer<Registry
         .with_tracked_inactivity(false)
         .with_context_activation(false)
         .with_filter(
-            dynamic_filter_fn(|metadata, context| is_work(metadata) || context.lookup_current().is_some())
-                .with_callsite_filter(may_be_traced)
-                .with_max_level_hint(LevelFilter::DEBUG),
+            dynamic_filter_fn(is_traced).with_callsite_filter(may_be_traced).with_max_level_hint(LevelFilter::DEBUG),
         );
     Ok((Exporter(provider), layer.boxed()))
 }
@@ -108,7 +107,12 @@ pub(crate) fn is_work(metadata: &Metadata<'_>) -> bool {
     metadata.target() == WORK
 }
 
-/// Requests, and what kube-client says of those that failed, are traced below work.
+/// Work is, and what is below it.
+fn is_traced(metadata: &Metadata<'_>, context: &Context<'_, Registry>) -> bool {
+    is_work(metadata) || context.lookup_current().is_some()
+}
+
+/// Below work, requests can be, and what kube-client says of those that failed.
 fn may_be_traced(metadata: &'static Metadata<'static>) -> Interest {
     let of_client = metadata.target().starts_with("kube_client");
     if is_work(metadata) {
@@ -223,6 +227,6 @@ impl HttpClient for Sender {
             Ok(answer) => self.say(&answer.status()),
             Err(error) => self.say(error),
         }
-        answer.map_err(|error| Box::new(error) as Box<dyn Error + Send + Sync>)
+        answer.map_err(Into::into)
     }
 }

@@ -57,9 +57,9 @@ async fn answer(State(seen): State<watch::Sender<Vec<String>>>, method: Method, 
     seen.send_modify(|seen| seen.push(format!("{method} {path}")));
     let (code, object) = match (method, path) {
         ("GET", "/apis/leadergroup.dev/v1alpha1/leadergroups") => (200, list(&[group()])),
-        ("GET", "/apis/coordination.k8s.io/v1/leases") => (200, list(&[lease("web-0")])),
-        ("GET", LEASE) => (200, lease("web-0")),
-        ("PATCH", LEASE) => (200, lease("")),
+        ("GET", "/apis/coordination.k8s.io/v1/leases") => (200, list(&[lease(1, "web-0")])),
+        ("GET", LEASE) => (200, lease(1, "web-0")),
+        ("PATCH", LEASE) => (200, lease(2, "")),
         ("PUT", STATUS) => (200, serde_json::from_str(&body).unwrap()),
         ("POST", EVENTS) => {
             (403, json!({"kind": "Status", "status": "Failure", "code": 403, "message": "no Events here"}))
@@ -82,10 +82,10 @@ fn group() -> Value {
 }
 
 /// It runs out a second after it was seen.
-fn lease(holder: &str) -> Value {
+fn lease(version: u8, holder: &str) -> Value {
     json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": "web", "namespace": "shop", "uid": "lease-web", "resourceVersion": format!("1{}", holder.len())},
+        "metadata": {"name": "web", "namespace": "shop", "uid": "lease-web", "resourceVersion": version.to_string()},
         "spec": {"holderIdentity": holder, "leaseDurationSeconds": 1, "leaseTransitions": 0,
                  "acquireTime": "2026-01-01T00:00:00.000000Z", "renewTime": "2026-01-01T00:00:00.000000Z"},
     })

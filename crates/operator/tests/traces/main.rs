@@ -31,7 +31,7 @@ fn assert_work(span: &Span, outcome: &str) {
 #[tokio::test]
 async fn each_piece_of_work_is_a_span_above_its_requests_and_nothing_else_is_traced() {
     let (api, collector) = (Api::start().await, Collector::start(Manner::Takes).await);
-    let operator = Operator::start(&api, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url), NEVER]);
+    let operator = Operator::start(&api, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), NEVER]);
     api.until(CLEARED).await;
     api.until(TOLD).await;
     assert!(collector.spans().is_empty(), "they are sent in batches");
@@ -62,7 +62,7 @@ async fn log_lines_are_as_they_are_without_traces() {
     let (api, collector) = (Api::start().await, Collector::start(Manner::Takes).await);
     let verbose = [("LOG_FORMAT", "json"), ("RUST_LOG", "debug"), ("OTEL_SERVICE_NAME", "ours"), AT_ONCE];
     let mut keys = Vec::new();
-    for endpoint in ["", &collector.url] {
+    for endpoint in ["", &*collector.url] {
         let operator = Operator::start(&api, &[&verbose[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]].concat());
         api.until(TOLD).await;
         let log = operator.end().await.log;
@@ -81,7 +81,7 @@ async fn log_lines_are_as_they_are_without_traces() {
 async fn a_collector_that_takes_nothing_costs_spans_and_one_line() {
     for manner in [Manner::Refuses, Manner::IsDown] {
         let (api, collector) = (Api::start().await, Collector::start(manner).await);
-        let operator = Operator::start(&api, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url), AT_ONCE]);
+        let operator = Operator::start(&api, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), AT_ONCE]);
         if manner == Manner::Refuses {
             collector.until_asked(3).await;
         }
@@ -95,7 +95,7 @@ async fn a_collector_that_takes_nothing_costs_spans_and_one_line() {
 #[tokio::test]
 async fn a_collector_that_does_not_answer_delays_neither_a_clear_nor_the_end() {
     let (api, collector) = (Api::start().await, Collector::start(Manner::IsSilent).await);
-    let operator = Operator::start(&api, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url), AT_ONCE]);
+    let operator = Operator::start(&api, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), AT_ONCE]);
     collector.until_asked(1).await;
     let asked = Instant::now();
     api.until(CLEARED).await;
