@@ -107,17 +107,21 @@ pub(crate) fn is_work(metadata: &Metadata<'_>) -> bool {
     metadata.target() == WORK
 }
 
-/// Work is, and what is below it.
-fn is_traced(metadata: &Metadata<'_>, context: &Context<'_, Registry>) -> bool {
-    is_work(metadata) || context.lookup_current().is_some()
+/// Whether this is a request, or what kube-client says of one that failed.
+fn is_request(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("kube_client") && (metadata.is_span() || *metadata.level() == Level::ERROR)
 }
 
-/// Below work, requests can be, and what kube-client says of those that failed.
+/// Work is, and the requests below it.
+fn is_traced(metadata: &Metadata<'_>, context: &Context<'_, Registry>) -> bool {
+    is_work(metadata) || is_request(metadata) && context.lookup_current().is_some()
+}
+
+/// The same, as far as it can be said once and for all.
 fn may_be_traced(metadata: &'static Metadata<'static>) -> Interest {
-    let of_client = metadata.target().starts_with("kube_client");
     if is_work(metadata) {
         Interest::always()
-    } else if of_client && (metadata.is_span() || *metadata.level() == Level::ERROR) {
+    } else if is_request(metadata) {
         Interest::sometimes()
     } else {
         Interest::never()

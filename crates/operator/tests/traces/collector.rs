@@ -31,6 +31,8 @@ pub struct Span {
     pub parent: Vec<u8>,
     pub name: String,
     pub error: Option<String>,
+    /// How many events it has.
+    pub events: usize,
     attributes: Vec<(String, String)>,
 }
 
@@ -83,6 +85,7 @@ impl Collector {
                     parent: one(&[4]).unwrap_or_default(),
                     name: text(&one(&[5]).unwrap()),
                     error: failed.then(|| text(&one(&[15, 2]).unwrap_or_default())),
+                    events: within(span, &[11]).len(),
                     attributes: within(span, &[9]).into_iter().map(attribute).collect(),
                 }
             })

@@ -31,7 +31,9 @@ fn assert_work(span: &Span, outcome: &str) {
 #[tokio::test]
 async fn each_piece_of_work_is_a_span_above_its_requests_and_nothing_else_is_traced() {
     let (api, collector) = (Api::start().await, Collector::start(Manner::Takes).await);
-    let operator = Operator::start(&api, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), NEVER]);
+    // However much is logged.
+    let verbose = ("RUST_LOG", "trace");
+    let operator = Operator::start(&api, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), NEVER, verbose]);
     api.until(CLEARED).await;
     api.until(TOLD).await;
     assert!(collector.spans().is_empty(), "they are sent in batches");
@@ -54,6 +56,7 @@ async fn each_piece_of_work_is_a_span_above_its_requests_and_nothing_else_is_tra
     let (work, requests): (Vec<_>, Vec<_>) = spans.iter().partition(|span| span.parent.is_empty());
     assert!(work.iter().all(|span| !span.attribute("leadergroup.job").is_empty()), "{spans:#?}");
     assert!(requests.iter().all(|request| work.iter().any(|span| span.id == request.parent)), "{spans:#?}");
+    assert!(spans.iter().all(|span| span.events == 0), "log lines are no part of it: {spans:#?}");
     assert_eq!(collector.service(), "leadergroup-operator");
 }
 
