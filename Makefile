@@ -39,7 +39,7 @@ demo: ## Watch a dead leader being replaced, on a real cluster (KEEP=1 leaves it
 	$(target)/debug/demo
 
 .PHONY: test
-test: test-format test-lint test-deny test-generated test-install test-unit test-harness test-elector test-plugin test-faults test-e2e test-interop ## Everything below, in order
+test: test-format test-lint test-deny test-generated test-install test-unit test-otel test-harness test-elector test-plugin test-faults test-e2e test-interop ## Everything below, in order
 	@echo "make test: every layer passed"
 
 .PHONY: test-format
@@ -81,8 +81,15 @@ test-install: ## What the operator is installed from: the chart, the kustomizati
 
 .PHONY: test-unit
 test-unit: ## Evidence tables, injected orders of events, random histories, the election protocol's models
-	$(test) --lib --bins $(call these,$(call tests_of,crates/election)) $(call these,$(call tests_of,crates/operator))
+	$(test) --lib --bins $(call these,$(call tests_of,crates/election)) $(call these,$(filter-out traces,$(call tests_of,crates/operator)))
 	$(test) --doc
+
+# The feature is off elsewhere. For it kube is compiled once more, but not what kube is built on.
+otel := --workspace --features leadergroup-operator/otel
+.PHONY: test-otel
+test-otel: ## The operator's traces, with the feature `otel`: lints, and what a collector is sent
+	$(CARGO) clippy $(otel) --bin leadergroup-operator --test traces -- -D warnings
+	$(CARGO) test $(otel) --test traces
 
 .PHONY: test-harness
 test-harness: ## The test cluster's own tests

@@ -25,6 +25,8 @@ use crate::metrics::Metrics;
 use crate::routing::Write;
 use crate::telemetry::Health;
 use crate::time::Clock;
+#[cfg(feature = "otel")]
+use crate::traces;
 
 /// A watch is reopened after that many seconds, so that one that died silently is noticed.
 const WATCH_SECONDS: u32 = 60;
@@ -136,7 +138,12 @@ pub async fn run(
                     Job::Audit(_) => &audits,
                     Job::Route(_) | Job::WriteStatus { .. } | Job::WriteInvalid { .. } | Job::Tell(_) => &reports,
                 };
-                under_way.push(perform(applier.clone(), metrics.clone(), gate.clone(), term.clone(), work).boxed());
+                #[cfg(feature = "otel")]
+                let span = traces::begin(&work);
+                let doing = perform(applier.clone(), metrics.clone(), gate.clone(), term.clone(), work);
+                #[cfg(feature = "otel")]
+                let doing = traces::until_done(span, doing);
+                under_way.push(doing.boxed());
             }
         }
     }
@@ -165,5 +172,5 @@ async fn perform(
     };
     let outcome = applier.perform(&work).await;
     metrics.worked(&work.job, decided.elapsed());
-    Some((work, outcome?))
+    Some((work, outcome))
 }

@@ -221,6 +221,8 @@ impl Engine {
                 self.cleared(key, clear, requested_at, result, now);
             }
             Outcome::Audited { subject, answers, broke_off } => self.audited(key, subject, answers, broke_off, now),
+            // Nothing is decided by it.
+            Outcome::Told { .. } => return,
         }
         self.waiting.insert(key.clone());
         self.settle(now);

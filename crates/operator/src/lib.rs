@@ -26,6 +26,8 @@ pub mod routing;
 pub mod telemetry;
 pub mod text;
 pub mod time;
+#[cfg(feature = "otel")]
+pub mod traces;
 pub mod traffic;
 pub mod wire;
 pub mod work;

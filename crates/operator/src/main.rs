@@ -15,6 +15,8 @@ use leadergroup_operator::controller;
 use leadergroup_operator::metrics::{Metrics, TimeRequests};
 use leadergroup_operator::telemetry::{Health, LogFormat, init_logs, serve};
 use leadergroup_operator::time::Clock;
+#[cfg(feature = "otel")]
+use leadergroup_operator::traces;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +43,12 @@ struct Args {
     #[arg(long, env = "CLEAR_IN_SYSTEM_NAMESPACES", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true")]
     clear_in_system_namespaces: bool,
+
+    /// The OpenTelemetry collector that traces are sent to, by OTLP over HTTP, such as <http://collector.monitoring:4318>;
+    /// none by default.
+    #[cfg(feature = "otel")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
 
     #[command(flatten)]
     election: Election,
@@ -107,7 +115,12 @@ impl Election {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    init_logs(args.log_format);
+    #[cfg(feature = "otel")]
+    let (exporter, spans) =
+        args.otlp_endpoint.filter(|url| !url.is_empty()).map(|url| traces::start(&url)).transpose()?.unzip();
+    #[cfg(not(feature = "otel"))]
+    let spans = None;
+    init_logs(args.log_format, spans);
     let clock = Clock::start();
     let mut config = kube::Config::infer()
         .await
@@ -154,5 +167,10 @@ async fn main() -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = of, %health_address, "starting");
     controller::run(client, clock, health, metrics, candidacy, reach, stop).await?;
     server.await.context("the health endpoints broke")??;
+    // Leadership is given up by now, so nobody waits for this.
+    #[cfg(feature = "otel")]
+    if let Some(exporter) = exporter {
+        exporter.finish();
+    }
     Ok(())
 }

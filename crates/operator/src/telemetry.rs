@@ -1,4 +1,4 @@
-//! Logs, and the endpoints for health and metrics.
+//! Logs, where spans go, and the endpoints for health and metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,9 @@ use axum::http::{StatusCode, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::time::{Clock, Mono};
@@ -92,14 +94,24 @@ pub enum LogFormat {
     Json,
 }
 
+/// What takes spans.
+pub type Spans = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Starts logging to standard error, at the levels that `RUST_LOG` gives. By default the libraries below are
-/// quiet: what fails is logged once, where it is known what it was for.
-pub fn init_logs(format: LogFormat) {
+/// quiet: what fails is logged once, where it is known what it was for. Spans go elsewhere, if anywhere.
+pub fn init_logs(format: LogFormat, spans: Option<Spans>) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off,leadergroup_elector=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
+    // Each line names its group as it is; the span that it is in would say it again.
+    #[cfg(feature = "otel")]
+    let filter = {
+        use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+        filter.and(filter_fn(|metadata| !crate::traces::is_work(metadata)))
+    };
+    let lines = fmt::layer::<Layered<Option<Spans>, Registry>>().with_target(false).with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).init();
 }

@@ -51,7 +51,7 @@ pub enum Job {
     },
     /// Ask what the candidates' accounts may do; answered by [`Outcome::Audited`].
     Audit(Arc<Subject>),
-    /// Publish an Event; not answered.
+    /// Publish an Event; answered by [`Outcome::Told`].
     Tell(Notice),
 }
 
@@ -139,5 +139,10 @@ pub enum Outcome {
         answers: Answers,
         /// Why it broke off, if it did.
         broke_off: Option<BrokenOff>,
+    },
+    /// An Event was published.
+    Told {
+        /// Whether it was.
+        result: Result<(), Failure>,
     },
 }

@@ -68,10 +68,10 @@ impl Applier {
         Self { client, clock, events, leads }
     }
 
-    /// Does one piece of work; none comes back for work that is not answered.
-    pub async fn perform(&self, work: &Work) -> Option<Outcome> {
+    /// Does one piece of work.
+    pub async fn perform(&self, work: &Work) -> Outcome {
         let requested_at = self.clock.now().mono;
-        Some(match &work.job {
+        match &work.job {
             Job::Act(Action::ReadLease { lease }) => {
                 let result = self.send(work, self.leases(lease).get_opt(&lease.name)).await;
                 Outcome::Lease { requested_at, result }
@@ -110,12 +110,13 @@ impl Applier {
             }
             Job::Audit(subject) => self.audit(work, subject, requested_at).await,
             Job::Tell(notice) => {
-                if let Err(failure) = self.send(work, self.events.publish(work, notice)).await {
+                let result = self.send(work, self.events.publish(work, notice)).await;
+                if let Err(failure) = &result {
                     tracing::debug!(group = %work.group, ?failure, reason = notice.reason, "could not publish an Event");
                 }
-                return None;
+                Outcome::Told { result }
             }
-        })
+        }
     }
 
     /// Sends a request if this operator leads, under a deadline, with its failure sorted by what can be done about it.

@@ -198,7 +198,8 @@ fn labels(clear: &Clear) -> Words<3> {
     [("verdict", Verdict::as_str(clear.verdict)), ("ground", ground), ("release", release)]
 }
 
-fn name(job: &Job) -> &'static str {
+/// The kind of a job, in a word.
+pub(crate) fn name(job: &Job) -> &'static str {
     match job {
         Job::Act(Action::CreateLease { .. }) => "CreateLease",
         Job::Act(Action::AskTiming { .. }) => "AskTiming",
