@@ -102,11 +102,10 @@ pub type Spans = Box<dyn Layer<Registry> + Send + Sync>;
 pub fn init_logs(format: LogFormat, spans: Option<Spans>) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off,leadergroup_elector=warn"));
-    // Each line names its group as it is; the span that it is in would say it again.
     #[cfg(feature = "otel")]
     let filter = {
         use tracing_subscriber::filter::{FilterExt as _, filter_fn};
-        filter.and(filter_fn(|metadata| !crate::traces::is_work(metadata)))
+        filter.and(filter_fn(crate::traces::is_logged))
     };
     let lines = fmt::layer::<Layered<Option<Spans>, Registry>>().with_target(false).with_writer(std::io::stderr);
     let lines = match format {

@@ -102,8 +102,13 @@ fn resource() -> Resource {
     }
 }
 
-/// Whether this is the span of a piece of work, which log lines do not show.
-pub(crate) fn is_work(metadata: &Metadata<'_>) -> bool {
+/// Whether log lines show this: not the span of a piece of work, for each line names its group as it is; nor an error for
+/// each certificate that is not trusted, for that nothing can be sent is said now and then.
+pub(crate) fn is_logged(metadata: &Metadata<'_>) -> bool {
+    !is_work(metadata) && !metadata.target().starts_with("rustls_platform_verifier")
+}
+
+fn is_work(metadata: &Metadata<'_>) -> bool {
     metadata.target() == WORK
 }
 

@@ -15,7 +15,9 @@ use tokio::sync::watch;
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/shop/leases/web";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 const STATUS: &str = "/apis/leadergroup.dev/v1alpha1/namespaces/shop/leadergroups/web/status";
-pub const CLEARED: &str = "PATCH /apis/coordination.k8s.io/v1/namespaces/shop/leases/web";
+/// The holder was taken out of the Lease.
+pub const CLEARED: &str = "PATCH /apis/coordination.k8s.io/v1/namespaces/shop/leases/web: no holder";
+/// An Event was sent.
 pub const TOLD: &str = "POST /apis/events.k8s.io/v1/namespaces/shop/events";
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -54,13 +56,21 @@ async fn answer(State(seen): State<watch::Sender<Vec<String>>>, method: Method, 
         return Body::from_stream(futures::stream::pending::<Result<String, std::io::Error>>()).into_response();
     }
     let (method, path) = (method.as_str(), uri.path());
-    seen.send_modify(|seen| seen.push(format!("{method} {path}")));
+    let sent: Value = serde_json::from_str(&body).unwrap_or_default();
+    let clears = if sent["spec"]["holderIdentity"] == "" { ": no holder" } else { "" };
+    seen.send_modify(|seen| seen.push(format!("{method} {path}{clears}")));
     let (code, object) = match (method, path) {
         ("GET", "/apis/leadergroup.dev/v1alpha1/leadergroups") => (200, list(&[group()])),
         ("GET", "/apis/coordination.k8s.io/v1/leases") => (200, list(&[lease(1, "web-0")])),
         ("GET", LEASE) => (200, lease(1, "web-0")),
-        ("PATCH", LEASE) => (200, lease(2, "")),
-        ("PUT", STATUS) => (200, serde_json::from_str(&body).unwrap()),
+        ("PATCH", LEASE) if !clears.is_empty() => (200, lease(2, "")),
+        // The timing that the group asks for.
+        ("PATCH", LEASE) => {
+            let mut lease = lease(3, "");
+            lease["metadata"]["annotations"] = sent["metadata"]["annotations"].clone();
+            (200, lease)
+        }
+        ("PUT", STATUS) => (200, sent),
         ("POST", EVENTS) => {
             (403, json!({"kind": "Status", "status": "Failure", "code": 403, "message": "no Events here"}))
         }

@@ -1,18 +1,19 @@
 //! The operator as a process.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::api::Api;
 
 pub struct Operator {
     child: Child,
-    log: PathBuf,
+    /// Its kubeconfig, and its log.
+    folder: TempDir,
 }
 
 /// An operator that has ended.
@@ -25,9 +26,8 @@ pub struct Ended {
 impl Operator {
     /// Starts one that leads, with nothing but this in its environment.
     pub fn start(api: &Api, environment: &[(&str, &str)]) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let port = api.address.port();
-        let kubeconfig = folder.join(format!("traces-{port}.kubeconfig"));
+        let folder = TempDir::new().unwrap();
+        let kubeconfig = folder.path().join("kubeconfig");
         let content = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
             "clusters": [{"name": "here", "cluster": {"server": format!("http://{}", api.address)}}],
@@ -35,17 +35,16 @@ impl Operator {
             "users": [{"name": "test", "user": {}}],
         });
         fs::write(&kubeconfig, content.to_string()).unwrap();
-        let log = folder.join(format!("traces-{port}.log"));
         let child = Command::new(env!("CARGO_BIN_EXE_leadergroup-operator"))
             .args(["--leader-elect=false", "--health-address=127.0.0.1:0"])
             .env_clear()
             .env("KUBECONFIG", kubeconfig)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stderr(File::create(&log).unwrap())
+            .stderr(File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        Self { child, log }
+        Self { child, folder }
     }
 
     /// Tells it to end, and waits for that.
@@ -63,7 +62,7 @@ impl Operator {
         })
         .await
         .unwrap();
-        Ended { after, log: fs::read_to_string(&this.log).unwrap() }
+        Ended { after, log: fs::read_to_string(this.folder.path().join("log")).unwrap() }
     }
 }
 
