@@ -403,6 +403,9 @@ impl Engine {
                 let ready = Retry::is_due(entry.act_retry.as_ref(), now);
                 if let Some(action) = decision.action.filter(|_| ready && !entry.acting) {
                     entry.acting = true;
+                    if let Action::AskTiming { timing, .. } = &action {
+                        entry.memory.note_asked(*timing, now);
+                    }
                     let job = Job::Act(action);
                     self.work.push(Work { term: self.term, group: key.clone(), uid: uid.clone(), job });
                 }

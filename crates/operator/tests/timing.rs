@@ -45,6 +45,39 @@ fn what_somebody_else_made_of_it_is_put_right() {
 }
 
 #[test]
+fn a_library_that_drops_it_with_each_renewal_is_told_three_times_and_then_seldom() {
+    let mut cluster = leading(&json!({}));
+    let renew_without = |cluster: &mut Cluster| {
+        cluster.renew("web-0");
+        let mut lease = cluster.api.get(Kind::Lease, "web").expect("the Lease").clone();
+        lease["metadata"]["annotations"] = json!(null);
+        cluster.api.put(Kind::Lease, lease);
+        cluster.settle();
+    };
+    for _ in 0..310 {
+        cluster.pass(2_000);
+        renew_without(&mut cluster);
+    }
+    assert_eq!((cluster.verdict().as_str(), cluster.count("AskTiming")), ("Alive", 3));
+    // Anything that has the group decided.
+    let another = |cluster: &mut Cluster, uid: &str| {
+        cluster.put_pod(support::pod("web-9", uid, "n1", "Running", &[("app", support::running(0))]));
+        renew_without(cluster);
+    };
+    another(&mut cluster, "u9");
+    assert_eq!(cluster.count("AskTiming"), 4);
+    another(&mut cluster, "u10");
+    assert_eq!(cluster.count("AskTiming"), 4);
+
+    // Another timing is news.
+    let mut group =
+        support::group(&json!({"lease": {"durationSeconds": 30, "renewDeadlineSeconds": 20, "retryPeriodSeconds": 4}}));
+    group["metadata"]["generation"] = json!(2);
+    cluster.put_group(group);
+    assert_eq!((asked(&cluster)[0].clone(), cluster.count("AskTiming")), (json!("30"), 5));
+}
+
+#[test]
 fn a_group_that_observes_and_a_lease_of_others_are_left_alone() {
     let cluster = leading(&json!({"staleHolder": {"policy": "Observe"}}));
     assert_eq!(asked(&cluster), [json!(null), json!(null), json!(null)]);

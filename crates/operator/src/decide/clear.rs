@@ -69,17 +69,23 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
         }));
     }
     if next.action.is_none() {
-        next.action = ask_timing(snapshot, judgement, lease);
+        next.action = ask_timing(snapshot, memory, judgement, lease, now);
     }
     next
 }
 
 /// What tells the candidates of the group's timing, if the Lease is theirs and does not yet.
-fn ask_timing(snapshot: &Snapshot<'_>, judgement: &Judgement, lease: &Lease) -> Option<Action> {
+fn ask_timing(
+    snapshot: &Snapshot<'_>,
+    memory: &Memory,
+    judgement: &Judgement,
+    lease: &Lease,
+    now: Now,
+) -> Option<Action> {
     let plan = snapshot.plan;
     let timing = [plan.duration, plan.renew_deadline, plan.retry_period];
     let theirs = matches!(judgement.verdict, Verdict::Alive | Verdict::Free | Verdict::LeaseExpired);
-    let wanted = theirs && snapshot.observed.is_none() && lease.asks != Some(timing);
+    let wanted = theirs && snapshot.observed.is_none() && lease.asks != Some(timing) && memory.may_ask(timing, now);
     wanted.then(|| Action::AskTiming {
         lease: Key::new(&snapshot.group.key.namespace, &plan.lease_name),
         uid: lease.uid.clone(),

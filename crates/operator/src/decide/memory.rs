@@ -12,7 +12,7 @@ use super::takeover::as_known;
 use crate::audit::Finding;
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
-use crate::model::Pod;
+use crate::model::{AskedTiming, Pod};
 use crate::routing::Trouble;
 use crate::time::{Mono, Now};
 
@@ -42,6 +42,8 @@ pub struct Memory {
     pub would_clear_at: Option<Mono>,
     /// What is remembered of how the group conducts itself.
     pub conduct: Conduct,
+    /// The timing that was last written to the Lease, for the candidates to read.
+    pub asked: Option<Asked>,
     /// When a condition changes although nothing happens.
     pub recheck_at: Option<Mono>,
     /// What the last audit of the candidates' rights found.
@@ -50,6 +52,26 @@ pub struct Memory {
     pub error: Option<String>,
     /// What stands in the way of its traffic.
     pub routing: Trouble,
+}
+
+/// A timing that was written to the Lease, and may have been taken away again: a library may write its Lease without what
+/// others annotated, at each renewal.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    timing: AskedTiming,
+    times: u32,
+    at: Mono,
+}
+
+impl Asked {
+    /// So often it is written at once, which a lost race takes too.
+    const AT_ONCE: u32 = 3;
+    /// Then it is written again with the first decision after so long.
+    const PAUSE: Mono = Mono::from_mins(10);
+
+    fn may_be_repeated(self, now: Now) -> bool {
+        self.times < Self::AT_ONCE || now.mono >= self.at + Self::PAUSE
+    }
 }
 
 /// How an operator's decisions about a group began, while others may have led before it.
@@ -245,6 +267,17 @@ impl Memory {
             Ground::RiskAccepted => End { at: clear.moved_at, reason: TransitionReason::ClearedUnconfirmed },
         });
         self.error = None;
+    }
+
+    /// Whether this timing may be written to the Lease now, which does not have it.
+    pub fn may_ask(&self, timing: AskedTiming, now: Now) -> bool {
+        self.asked.is_none_or(|asked| asked.timing != timing || asked.may_be_repeated(now))
+    }
+
+    /// This timing is being written to the Lease.
+    pub fn note_asked(&mut self, timing: AskedTiming, now: Now) {
+        let before = self.asked.filter(|asked| asked.timing == timing).map_or(0, |asked| asked.times);
+        self.asked = Some(Asked { timing, times: before + 1, at: now.mono });
     }
 
     /// The Lease was read after the proof, and had last moved at `moved_at`.
