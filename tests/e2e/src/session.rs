@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use leadergroup_cluster::{Cluster, Signal};
+use leadergroup_cluster::{Cluster, ContainerProcess, Signal};
 use tokio::time::{Duration, timeout};
 
 use crate::command::run;
@@ -88,13 +88,18 @@ impl Session {
 
     /// Sends the processes in a pod's containers a signal, behind the kubelet's back.
     pub fn signal(&self, pod: &Pod, signal: Signal) -> Result<()> {
-        let uid = pod.metadata.uid.as_deref().context("the pod has no UID")?;
-        let processes = self.cluster().container_pids(uid)?;
-        ensure!(!processes.is_empty(), "no process of the pod runs");
-        for process in processes {
+        for process in self.processes(pod)? {
             process.signal(signal)?;
         }
         Ok(())
+    }
+
+    /// The processes in a pod's containers; there is one at least.
+    pub fn processes(&self, pod: &Pod) -> Result<Vec<ContainerProcess>> {
+        let uid = pod.metadata.uid.as_deref().context("the pod has no UID")?;
+        let processes = self.cluster().container_pids(uid)?;
+        ensure!(!processes.is_empty(), "no process of the pod runs");
+        Ok(processes)
     }
 
     /// Runs kubectl as the administrator and returns what it printed.
