@@ -55,6 +55,20 @@ impl Session {
         Ok(Self { client: Client::try_from(config)?, namespace, server })
     }
 
+    /// One of namespace `shop` whose requests this answers.
+    #[cfg(test)]
+    pub fn answered_by(answer: impl Fn(&str) -> (u16, String) + Clone + Send + 'static) -> Self {
+        use axum::http::{Request, Response};
+        use kube::client::Body;
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (code, body) = answer(request.uri().path());
+            let response = Response::builder().status(code).body(Body::from(body.into_bytes()));
+            async { response }
+        });
+        let namespace = "shop".to_owned();
+        Self { client: Client::new(service, &namespace), namespace, server: "https://10.0.0.1/".to_owned() }
+    }
+
     /// What a failed request means, and what to do about it.
     pub fn explain(&self, error: kube::Error) -> Error {
         explain(&self.server, error)
@@ -86,12 +100,24 @@ fn explain(server: &str, error: kube::Error) -> Error {
 pub type Listed<K> = (Vec<K>, Vec<(ObjectMeta, String)>);
 
 impl Session {
+    /// All objects of a kind in a namespace, or in all.
+    ///
+    /// # Errors
+    ///
+    /// What is to be done where the API server refuses, or does not answer.
+    pub async fn list<K>(&self, namespace: Option<&str>) -> Result<Listed<K>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
+    {
+        self.try_list(namespace, &ListParams::default()).await.map_err(|error| self.explain(error))
+    }
+
     /// The objects of a kind in a namespace, or in all. One that can't be read does not hide the others.
     ///
     /// # Errors
     ///
     /// When the API server refuses, or does not answer.
-    pub async fn list<K>(&self, namespace: Option<&str>) -> Result<Listed<K>>
+    pub async fn try_list<K>(&self, namespace: Option<&str>, params: &ListParams) -> kube::Result<Listed<K>>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     {
@@ -99,7 +125,7 @@ impl Session {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let list = api.list(&ListParams::default()).await.map_err(|error| self.explain(error))?;
+        let list = api.list(params).await?;
         let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
         for item in list {
             match item.0 {

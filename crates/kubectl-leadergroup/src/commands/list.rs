@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, Zoned};
+use kube::ResourceExt as _;
 use kube::api::ListParams;
-use kube::core::DeserializeGuard;
-use kube::{Api, ResourceExt as _};
 use leadergroup_api::{LeaderGroup, Policy, Verdict};
 use serde::Serialize;
 
@@ -66,23 +65,18 @@ struct Summary {
 
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     let all = arguments.all_namespaces;
-    let client = session.client.clone();
-    let groups: Api<DeserializeGuard<LeaderGroup>> =
-        if all { Api::all(client) } else { Api::namespaced(client, &session.namespace) };
-    let list = groups.list(&ListParams::default().labels(&arguments.selector)).await;
-    let mut summaries = Vec::new();
-    for group in list.map_err(|error| session.explain(error))? {
-        match group.0 {
-            Ok(group) => summaries.push(Summary::of(&group)),
-            // One that an older definition let in does not hide the others.
-            Err(error) => tell(format_args!(
-                "{}/{} is not shown, for it can't be read: {}",
-                error.metadata.namespace.unwrap_or_default(),
-                error.metadata.name.unwrap_or_default(),
-                clean(&error.error)
-            )),
-        }
+    let namespace = (!all).then_some(session.namespace.as_str());
+    let listed = session.try_list(namespace, &ListParams::default().labels(&arguments.selector)).await;
+    let (groups, unreadable) = listed.map_err(|error| session.explain(error))?;
+    for (metadata, why) in unreadable {
+        tell(format_args!(
+            "{}/{} is not shown, for it can't be read: {}",
+            metadata.namespace.unwrap_or_default(),
+            metadata.name.unwrap_or_default(),
+            clean(&why)
+        ));
     }
+    let summaries: Vec<_> = groups.iter().map(Summary::of).collect();
     let text = match arguments.output {
         Some(Format::Json) => output::Format::Json.render(&summaries)?,
         Some(Format::Yaml) => output::Format::Yaml.render(&summaries)?,

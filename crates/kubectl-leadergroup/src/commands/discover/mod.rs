@@ -14,6 +14,7 @@ use clap::Args;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
+use kube::api::ListParams;
 use leadergroup_api::LeaderGroup;
 use serde_json::json;
 
@@ -74,11 +75,11 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
 
 /// The groups that exist; none where the custom resource is not defined yet.
 async fn groups(session: &Session, namespace: Option<&str>) -> Result<Vec<LeaderGroup>> {
-    let listed: Result<Listed<LeaderGroup>> = session.list(namespace).await;
+    let listed: kube::Result<Listed<LeaderGroup>> = session.try_list(namespace, &ListParams::default()).await;
     match listed {
         Ok((groups, _)) => Ok(groups),
-        Err(error) if error.downcast_ref::<kube::Error>().is_some_and(is_missing) => Ok(Vec::new()),
-        Err(error) => Err(error),
+        Err(error) if is_missing(&error) => Ok(Vec::new()),
+        Err(error) => Err(session.explain(error)),
     }
 }
 

@@ -6,9 +6,10 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::find::{Confidence, Proposal, holder_of, propose};
-use super::manifest;
+use super::{groups, manifest};
 use crate::owner::Owner;
 use crate::samples::{group, lease, pod};
+use crate::session::Session;
 
 fn owner(app: &str) -> Owner {
     let selector = serde_json::from_value(json!({"matchLabels": {"app": app}})).unwrap();
@@ -119,4 +120,19 @@ fn a_manifest_is_a_group_that_only_observes() {
     }
     assert!(text.contains("# Certain: the holder begins with the name of pod billing-a and of no other."), "{text}");
     assert!(text.contains("# Pod billing-a leads. Candidates, by the selector of deployment/billing: 2."), "{text}");
+}
+
+#[tokio::test]
+async fn where_groups_are_not_defined_yet_there_are_none() {
+    let session = Session::answered_by(|_| (404, "404 page not found".to_owned()));
+    assert_eq!(groups(&session, Some("shop")).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn groups_that_may_not_be_listed_are_not_taken_for_none() {
+    let denied = json!({"kind": "Status", "metadata": {}, "status": "Failure", "code": 403, "reason": "Forbidden",
+        "message": "leadergroups.leadergroup.dev is forbidden"});
+    let session = Session::answered_by(move |_| (403, denied.to_string()));
+    let told = groups(&session, Some("shop")).await.unwrap_err().to_string();
+    assert!(told.starts_with("leadergroups.leadergroup.dev is forbidden; README.md lists"), "{told}");
 }

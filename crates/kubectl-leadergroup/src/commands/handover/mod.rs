@@ -19,6 +19,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use leadergroup_api::LeaderGroup;
 
+use crate::commands::wait::time;
 use crate::group;
 use crate::named::Named;
 use crate::objects::{Plan, holder, is_live};
@@ -66,14 +67,8 @@ struct Common {
     #[arg(long, short)]
     yes: bool,
     /// How long to wait for the new leader
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     timeout: Duration,
-}
-
-/// `15s`, `1m30s`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}: write it as in 15s or 1m30s"))?;
-    Duration::try_from(span).map_err(|_| "it can't be negative".to_owned())
 }
 
 pub async fn step_down(session: &Session, arguments: &StepDown) -> Result<ExitCode> {
