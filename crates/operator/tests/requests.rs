@@ -3,9 +3,11 @@
 
 #![allow(missing_docs)]
 
+mod support;
+
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::{Request, Response};
@@ -15,39 +17,11 @@ use leadergroup_api::{ReleaseForm, Verdict};
 use leadergroup_operator::apply::Applier;
 use leadergroup_operator::audit::Subject;
 use leadergroup_operator::decide::{Action, Clear, Ground, Notice};
-use leadergroup_operator::engine::{Job, Term, Work};
+use leadergroup_operator::engine::Job;
 use leadergroup_operator::index::Key;
 use leadergroup_operator::time::{Clock, Mono};
-use serde_json::{Value, json};
-
-/// The term in which all work here was decided.
-const TERM: Term = 7;
-
-fn work(job: Job) -> Work {
-    Work { term: TERM, group: Key::new("shop", "web"), uid: "group-web".into(), job }
-}
-
-/// A request: `METHOD path?query` and the body.
-type Line = (String, Value);
-
-/// What the job sends where this operator leads as that tells; everything is answered with that status.
-async fn sent_by(job: Job, answer: u16, leads: impl Fn(Term) -> bool + Send + Sync + 'static) -> Vec<Line> {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let record = seen.clone();
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let record = record.clone();
-        async move {
-            let line = format!("{} {}", request.method(), request.uri());
-            let body = request.into_body().collect_bytes().await.unwrap_or_default();
-            record.lock().unwrap().push((line, serde_json::from_slice(&body).unwrap_or_default()));
-            let status = json!({"kind": "Status", "metadata": {}, "code": answer, "reason": "", "message": ""});
-            let body = Body::from(status.to_string().into_bytes());
-            Ok::<_, Infallible>(Response::builder().status(answer).body(body).unwrap())
-        }
-    });
-    Applier::new(Client::new(service, "shop"), Clock::start(), Arc::new(leads)).perform(&work(job)).await;
-    std::mem::take(&mut seen.lock().unwrap())
-}
+use serde_json::json;
+use support::sent::{Line, TERM, sent_by, work};
 
 /// The one request that the job sends.
 async fn sent(job: Job) -> Line {

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod cluster;
 pub mod routes;
+pub mod sent;
 pub mod sim;
 pub mod world;
 

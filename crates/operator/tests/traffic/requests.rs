@@ -1,38 +1,16 @@
 //! What is sent to the API server.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
-
-use axum::http::{Request, Response};
-use kube::Client;
-use kube::client::Body;
-use leadergroup_operator::apply::Applier;
-use leadergroup_operator::engine::{Job, Work};
-use leadergroup_operator::index::Key;
+use leadergroup_operator::engine::Job;
 use leadergroup_operator::routing::next::On;
 use leadergroup_operator::routing::{Step, Write};
-use leadergroup_operator::time::Clock;
 use leadergroup_operator::traffic::RouteKind;
-use serde_json::{Value, json};
+use serde_json::json;
+
+use super::support::sent::{Line, sent_by};
 
 /// What the step sends; everything is answered with that code.
-async fn sent(step: Step, answer: u16, leads: bool) -> Vec<(String, Value)> {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let record = seen.clone();
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let record = record.clone();
-        async move {
-            let line = format!("{} {}", request.method(), request.uri());
-            let body = request.into_body().collect_bytes().await.unwrap_or_default();
-            record.lock().unwrap().push((line, serde_json::from_slice(&body).unwrap_or_default()));
-            let status = json!({"kind": "Status", "metadata": {}, "code": answer, "reason": "", "message": ""});
-            let body = Body::from(status.to_string().into_bytes());
-            Ok::<_, Infallible>(Response::builder().status(answer).body(body).unwrap())
-        }
-    });
-    let work = Work { term: 7, group: Key::new("shop", "web"), uid: "group-web".into(), job: Job::Route(step) };
-    Applier::new(Client::new(service, "shop"), Clock::start(), Arc::new(move |_| leads)).perform(&work).await;
-    std::mem::take(&mut seen.lock().unwrap())
+async fn sent(step: Step, answer: u16, leads: bool) -> Vec<Line> {
+    sent_by(Job::Route(step), answer, move |_| leads).await
 }
 
 fn step(write: Write, version: Option<&str>) -> Step {
