@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// inherit it) that were started but not recorded, because the command was killed in between.
 pub(crate) const MARK: &str = "LEADERGROUP_CLUSTER_DIR";
 
+/// The program of util-linux that starts another one in a session of its own.
+const SETSID: &str = "setsid";
+
 /// How often a process that should end is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -49,13 +52,14 @@ impl Launch {
         Self { program: "unshare".into(), args, env: self.env }
     }
 
-    /// Starts the program in its own session, with its output appended to `log`, and does not wait for it.
+    /// Starts the program in its own session, with its output appended to `log`, and does not wait for its end. What runs
+    /// when this returns is the program, not what starts it, unless it has ended by then.
     pub(crate) fn spawn(&self, log: &Path) -> Result<ProcessId> {
         let output = open_log(log)?;
         let errors = output.try_clone().with_context(|| format!("cannot share {}", log.display()))?;
         // setsid replaces itself by the program, so the process keeps its number. A new session, not only a new process
         // group: a group that is orphaned while one of its processes is stopped (as fault tests do) gets SIGHUP.
-        let mut child = Command::new("setsid")
+        let mut child = Command::new(SETSID)
             .arg(&self.program)
             .args(&self.args)
             .env_clear()
@@ -65,9 +69,10 @@ impl Launch {
             .stdout(output)
             .stderr(errors)
             .spawn()
-            .with_context(|| format!("cannot start {} with setsid (package util-linux)", self.program.display()))?;
+            .with_context(|| format!("cannot start {} with {SETSID} (package util-linux)", self.program.display()))?;
         let id = i32::try_from(child.id()).context("the process number is out of range")?;
         let id = ProcessId::of(id).with_context(|| format!("{} ended at once", self.program.display()))?;
+        id.wait_started()?;
         // A caller that lives on (a test program) must not collect zombies. The thread ends with its caller.
         thread::spawn(move || child.wait());
         Ok(id)
@@ -128,6 +133,26 @@ impl ProcessId {
             Err(rustix::io::Errno::SRCH) => Ok(false),
             Err(error) => Err(io::Error::from(error)).with_context(|| format!("cannot signal process {}", self.pid)),
         }
+    }
+
+    /// Waits until setsid has given the process its session and has become the program, or until the process has ended.
+    fn wait_started(self) -> Result<()> {
+        const LIMIT: Duration = Duration::from_secs(20);
+        let start = Instant::now();
+        while self.is_alive() && !self.has_started() {
+            anyhow::ensure!(start.elapsed() < LIMIT, "process {} does not start: look at it with ps", self.pid);
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether the process has its own session and runs another program than setsid. While the kernel replaces one by the
+    /// other, arguments and environment read as empty.
+    fn has_started(self) -> bool {
+        let Ok(process) = Process::new(self.pid) else { return false };
+        process.stat().is_ok_and(|stat| stat.session == self.pid)
+            && process.cmdline().is_ok_and(|args| args.first().is_some_and(|program| program != SETSID))
+            && process.environ().is_ok_and(|env| !env.is_empty())
     }
 
     /// Waits until the process has ended and says whether it has.
