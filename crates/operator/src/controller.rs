@@ -4,6 +4,7 @@
 //! An operator campaigns once its watches have listed what there is, so that one that can't see never leads. Standing by
 //! it keeps the watches, for a takeover takes no longer than a decision.
 
+mod failures;
 mod rights;
 mod watches;
 

@@ -486,11 +486,16 @@ impl Lease {
         self.sane.count >= SANE_RENEWALS && self.moved_at >= self.sane.since + SANE_FOR
     }
 
-    /// When this Lease runs out if it does not move: the largest duration this term has shown after the last move.
+    /// For how long a renewal lasts: the largest duration this term has shown.
     ///
     /// `default_seconds` stands in where the record has no usable duration.
+    pub fn lasts(&self, default_seconds: u64) -> Mono {
+        Mono::from_secs(self.longest.unwrap_or(default_seconds))
+    }
+
+    /// When this Lease runs out if it does not move.
     pub fn runs_out_at(&self, default_seconds: u64) -> Mono {
-        self.moved_at.saturating_add(Mono::from_secs(self.longest.unwrap_or(default_seconds)))
+        self.moved_at.saturating_add(self.lasts(default_seconds))
     }
 
     /// Whether it ran out. A silent watch looks like a leader that stopped renewing, so the record must have been

@@ -1,7 +1,7 @@
 //! Long-running processes that outlive the command which started them, told from others that got the same number later.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use anyhow::{Context, Result};
-use procfs::process::{ProcState, Process, all_processes};
+use procfs::process::{ProcState, Process, StatFlags, all_processes};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -146,13 +146,11 @@ impl ProcessId {
         Ok(())
     }
 
-    /// Whether the process has its own session and runs another program than setsid. While the kernel replaces one by the
-    /// other, arguments and environment read as empty.
+    /// Whether the process has its own session and runs another program than setsid.
     fn has_started(self) -> bool {
         let Ok(process) = Process::new(self.pid) else { return false };
         process.stat().is_ok_and(|stat| stat.session == self.pid)
             && process.cmdline().is_ok_and(|args| args.first().is_some_and(|program| program != SETSID))
-            && process.environ().is_ok_and(|env| !env.is_empty())
     }
 
     /// Waits until the process has ended and says whether it has.
@@ -204,10 +202,33 @@ pub(crate) fn marked(folder: &Path) -> Result<Vec<ProcessId>> {
         .filter(|process| process.pid.unsigned_abs() != own)
         // Other users' processes cannot be read, and are not ours.
         .filter(|process| {
-            process.environ().is_ok_and(|env| env.get(OsStr::new(MARK)).is_some_and(|value| value == folder))
+            environment(process).is_some_and(|env| env.get(OsStr::new(MARK)).is_some_and(|at| at == folder))
         })
         .filter_map(|process| ProcessId::of(process.pid))
         .collect())
+}
+
+/// A process's environment. While the kernel puts one program in another's place, neither arguments nor environment can be
+/// read; that is waited for.
+fn environment(process: &Process) -> Option<HashMap<OsString, OsString>> {
+    const LIMIT: Duration = Duration::from_secs(1);
+    let start = Instant::now();
+    loop {
+        let env = process.environ().ok()?;
+        if !env.is_empty() {
+            return Some(env);
+        }
+        if !process.cmdline().ok()?.is_empty() {
+            // It may have come to be between the two looks.
+            return process.environ().ok();
+        }
+        let stat = process.stat().ok()?;
+        let never_has_one = stat.flags & StatFlags::PF_KTHREAD.bits() != 0 || stat.state().ok()? == ProcState::Zombie;
+        if never_has_one || start.elapsed() > LIMIT {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[cfg(test)]

@@ -323,6 +323,7 @@ async fn an_operator_that_may_not_ask_says_so_and_does_all_else() -> Result<()> 
     let without = ["subjectaccessreviews", "roles"];
     let lacking = WithoutRules::on(&session, &without).await?;
     // One that never had them.
+    let (start, before) = (Instant::now(), lists_of_roles_refused(&session)?);
     let operator = session.operator().restart().await?;
     let unknown = says("Unknown", "NotAudited");
     let group = place.until("billing", "the operator says that it may not ask", unknown).await?;
@@ -341,6 +342,9 @@ async fn an_operator_that_may_not_ask_says_so_and_does_all_else() -> Result<()> 
         told <= 8,
         "each of two replicas says it once for each of four kinds, but there are {told} lines:\n{lines}"
     );
+    let asked = lists_of_roles_refused(&session)? - before;
+    let most = 2 * (2 + start.elapsed().as_secs() / 10);
+    ensure!(asked <= most, "two replicas asked for roles {asked} times in {:?}, although refused", start.elapsed());
 
     drop(lacking);
     // The watches are tried again by and by.

@@ -14,6 +14,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::WATCH_SECONDS;
+use super::failures::patient;
 use crate::audit::{Scope, schedule::PERIOD};
 
 /// Whose rights have changed, again and again.
@@ -32,8 +33,8 @@ where
 {
     let api = Api::<PartialObjectMeta<K>>::all(client.clone());
     let (mut may_have_missed, mut failing) = (false, false);
-    watcher(api, watcher::Config::default().timeout(WATCH_SECONDS))
-        .default_backoff()
+    let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS)).default_backoff();
+    patient(events)
         .filter_map(move |event| {
             let scope = match event {
                 Ok(Event::Apply(object) | Event::Delete(object)) => {

@@ -2,7 +2,6 @@
 
 use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::{self, BoxStream, SelectAll};
 use futures::{FutureExt, Stream, StreamExt};
@@ -15,13 +14,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::WATCH_SECONDS;
+use super::failures::{Failures, is_forbidden, patient};
 use crate::index::{Change, HEARTBEATS};
 use crate::metrics::Metrics;
 use crate::traffic::wire::{MANAGED_BY, ServiceWire, SliceWire};
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
-
-/// How long to wait before nodes are asked for again that may not be read.
-const BEFORE_ASKING_AGAIN: Duration = Duration::from_mins(1);
 
 /// All watches: of the whole cluster, or of each of these namespaces.
 pub(super) fn changes(
@@ -83,39 +80,38 @@ impl Watches {
     /// then: the right can be granted while it runs.
     fn nodes(&self, may_go_without: bool) -> impl Stream<Item = Change> + Send + use<> {
         let mut hidden = false;
+        let mut failures = Failures::default();
         let metrics = self.metrics.clone();
-        watcher(Api::<NodeWire>::all(self.client.clone()), config()).default_backoff().filter_map(move |event| {
-            let (change, wait) = match event {
+        let events = watcher(Api::<NodeWire>::all(self.client.clone()), config()).default_backoff();
+        patient(events).filter_map(move |event| {
+            ready(match event {
                 Ok(event) => {
                     // That a list is asked for says nothing of the answer.
                     hidden &= !matches!(event, Event::InitDone);
-                    (Some(Change::Node(event)), Duration::ZERO)
+                    failures.seen(&event);
+                    Some(Change::Node(event))
                 }
                 Err(error) if may_go_without && is_forbidden(&error) => {
                     if std::mem::replace(&mut hidden, true) {
-                        (None, BEFORE_ASKING_AGAIN)
+                        None
                     } else {
                         tracing::warn!(
                             "this operator may not read nodes, so a node that is lost does not show, and a pod's terminal phase \
                              proves nothing: fewer holders are cleared before their Lease has run out; \
                              config/components/cluster-reads grants it"
                         );
-                        (Some(Change::NodesHidden), Duration::ZERO)
+                        Some(Change::NodesHidden)
                     }
                 }
                 Err(error) => {
-                    tell_interrupted::<NodeWire>(&error, &metrics);
-                    (None, Duration::ZERO)
+                    failures.tell::<NodeWire>(&error, &metrics);
+                    None
                 }
-            };
-            async move {
-                tokio::time::sleep(wait).await;
-                change
-            }
+            })
         })
     }
 
-    /// One watch that never ends: errors are logged, and the watch is opened again after a while.
+    /// One watch that never ends: when it fails it is opened again after a while.
     fn one<K>(&self, namespace: Option<&str>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send + use<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -130,25 +126,20 @@ impl Watches {
             None => Api::all(self.client.clone()),
         };
         let metrics = self.metrics.clone();
-        watcher(api, config)
-            .default_backoff()
-            .filter_map(move |event| ready(event.inspect_err(|error| tell_interrupted::<K>(error, &metrics)).ok()))
+        let mut failures = Failures::default();
+        patient(watcher(api, config).default_backoff()).filter_map(move |event| {
+            ready(
+                event
+                    .inspect(|event| failures.seen(event))
+                    .inspect_err(|error| failures.tell::<K>(error, &metrics))
+                    .ok(),
+            )
+        })
     }
 }
 
 fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
-}
-
-fn is_forbidden(error: &watcher::Error) -> bool {
-    use kube::Error::Api;
-    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
-    matches!(error, InitialListFailed(Api(status)) | WatchStartFailed(Api(status)) | WatchError(status) if status.is_forbidden())
-}
-
-fn tell_interrupted<K: Resource<DynamicType = ()>>(error: &watcher::Error, metrics: &Metrics) {
-    metrics.watch_restarted(K::kind(&()));
-    tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted, opening it again");
 }
 
 fn announce<K: Send + 'static>(

@@ -36,8 +36,8 @@ pub struct Memory {
     pub unaccounted: Option<String>,
     /// The candidates as last read from the API server.
     pub read_pods: Option<ReadPods>,
-    /// A pod that runs under the holder's identity, other than the one that held it, and since when.
-    pub successor: Option<(String, Mono)>,
+    /// A pod under the holder's identity, other than the one that held it.
+    pub successor: Option<Successor>,
     /// When the holder would have been cleared, were that not left to the candidates.
     pub would_clear_at: Option<Mono>,
     /// What is remembered of how the group conducts itself.
@@ -52,6 +52,17 @@ pub struct Memory {
     pub error: Option<String>,
     /// What stands in the way of its traffic.
     pub routing: Trouble,
+}
+
+/// A pod that came after the one that held the Lease, under the same identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Successor {
+    /// Its UID.
+    pub uid: String,
+    /// Its kubelet has reported that it runs; else it may have begun to.
+    pub runs: bool,
+    /// Since when that is so.
+    pub since: Mono,
 }
 
 /// A timing that was written to the Lease, and may have been taken away again: a library may write its Lease without what

@@ -5,9 +5,9 @@
 //! they keep it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use leadergroup_api::{LeaderGroupStatus, Transition, TransitionReason};
+use leadergroup_api::{LeaderGroupStatus, Transition, TransitionReason, Verdict};
 
-use super::memory::Memory;
+use super::memory::{Memory, Successor};
 use crate::index::Snapshot;
 use crate::judge::Judgement;
 use crate::model::Lease;
@@ -26,7 +26,7 @@ pub struct Terms {
     pub began: bool,
     /// The UID of the pod that holds this term, as far as it is known.
     pub pod_uid: Option<String>,
-    /// Another pod runs under the holder's identity; its next renewal begins a term.
+    /// Another pod has the holder's identity; a renewal of its own begins a term.
     pub successor_pending: bool,
 }
 
@@ -60,7 +60,7 @@ pub fn follow(
         if retaken_unseen(base, memory, lease) {
             Some(TransitionReason::Unobserved)
         } else {
-            replaced(&mut terms, memory, judgement, lease, now)
+            replaced(&mut terms, memory, judgement, lease, snapshot.plan.duration, now)
         }
     } else if memory.is_blind() {
         Some(TransitionReason::Unobserved)
@@ -112,27 +112,32 @@ fn ran_ahead(known: Option<i64>, lease: &Lease) -> i64 {
 }
 
 /// A new pod under the old one's identity (a StatefulSet's) begins a term with its first renewal.
+///
+/// A kubelet that went silent before it reported that the pod runs never will. Then it takes a renewal that can't be one of
+/// the old pod's which arrives late.
 fn replaced(
     terms: &mut Terms,
     memory: &mut Memory,
     judgement: &Judgement,
     lease: &Lease,
+    default_seconds: u64,
     now: Now,
 ) -> Option<TransitionReason> {
     let held_by = terms.pod_uid.clone()?;
-    let Some(successor) = judgement.subject.as_ref().filter(|s| s.runs && s.uid != held_by) else {
+    let may_lead = judgement.verdict == Verdict::Alive;
+    let Some(subject) = judgement.subject.as_ref().filter(|s| (s.runs || may_lead) && s.uid != held_by) else {
         memory.successor = None;
         return None;
     };
-    match &memory.successor {
-        Some((uid, since)) if *uid == successor.uid => {
-            if lease.moved_at > *since {
-                memory.successor = None;
-                return Some(TransitionReason::Replaced);
-            }
+    let known = memory.successor.take().filter(|known| known.uid == subject.uid && known.runs == subject.runs);
+    if let Some(known) = &known {
+        let late = if known.runs { Mono::ZERO } else { lease.lasts(default_seconds) };
+        if lease.moved_at > known.since.saturating_add(late) {
+            return Some(TransitionReason::Replaced);
         }
-        _ => memory.successor = Some((successor.uid.clone(), now.mono)),
     }
+    let first_seen = || Successor { uid: subject.uid.clone(), runs: subject.runs, since: now.mono };
+    memory.successor = Some(known.unwrap_or_else(first_seen));
     terms.successor_pending = true;
     None
 }

@@ -488,3 +488,26 @@ fn objects_of_nonsense_under_the_operators_label_harm_nobody() {
     assert_eq!(sends_to(&cluster), only("10.0.0.0"));
     assert!(cluster.api.get(Kind::Slice, "a").is_some() && cluster.api.get(Kind::Service, "a").is_some());
 }
+
+#[test]
+fn a_pod_under_the_leaders_name_whose_kubelet_fell_silent_leads_once_the_renewals_must_be_its_own() {
+    let mut observed = spec();
+    observed["staleHolder"] = json!({"policy": "Observe"});
+    let mut cluster = leading(&observed);
+    let acquired = cluster.lease()["acquireTime"].clone();
+    cluster.put_pod(web(0, "u0", "Failed", ended(7_000)));
+    cluster.delete(Kind::Pod, "web-0");
+    // Bound to its node, where it began to run; that is the last its kubelet is heard of.
+    cluster.put_pod(web(0, "u9", "Pending", Value::Null));
+    for _ in 0..7 {
+        cluster.renew("web-0");
+        cluster.pass(2_000);
+        assert_eq!((sends_to(&cluster), cluster.status().transitions), (NOBODY, 0), "{} ms", cluster.now);
+    }
+    cluster.renew_times("web-0", 2);
+    let status = cluster.status();
+    assert_eq!(cluster.lease()["acquireTime"], acquired, "it took the Lease for its own");
+    assert_eq!((sends_to(&cluster), status.transitions), (only("10.0.0.0"), 1));
+    let uids = (status.leader.unwrap().pod_uid, status.holder.unwrap().pod_uid, status.history[0].pod_uid.clone());
+    assert_eq!(uids, (Some("u9".to_owned()), Some("u9".to_owned()), Some("u9".to_owned())));
+}
