@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace as K8sNamespace, Pod};
@@ -26,6 +27,13 @@ use crate::{ElectorPods, GroupView, LeaseView, Operator, Session, Timeline, Work
 
 /// How long a condition may take unless a test says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(45);
+
+/// By how much the times that renewals take to arrive may differ, so that a clock is trusted: less than the operator allows.
+const STEADY: SignedDuration = SignedDuration::from_millis(200);
+/// Halfway between two renewals.
+const BETWEEN_RENEWALS: SignedDuration = SignedDuration::from_millis(1_200);
+/// Later than this after one, the next may have been written.
+const TOO_LATE: SignedDuration = SignedDuration::from_millis(1_800);
 
 /// A namespace of a test's own, deleted when this is dropped, also by a panic.
 pub struct Namespace {
@@ -227,16 +235,43 @@ impl Namespace {
 
     /// Waits until the leader has renewed its Lease so often that its clock is trusted, and returns its pod.
     pub async fn until_settled(&self, group: &str) -> Result<Pod> {
-        let leader = self.until_led(group).await?;
-        let lease = leader.lease_name().to_owned();
-        let mut last = None;
-        // The acquisition and four renewals: the operator may have found the first of them rather than seen it arrive.
-        for _ in 0..5 {
-            let moved = |lease: &Lease| lease.renewed() > last;
-            last = self.until(&lease, "the Lease is renewed", moved).await?.renewed();
+        let lease = self.until_led(group).await?.lease_name().to_owned();
+        // The operator may have found this one rather than seen it arrive.
+        let mut last = self.renewal_after(&lease, None).await?;
+        let (mut steady, mut least) = (0, SignedDuration::MAX);
+        while steady < 4 {
+            last = self.renewal_after(&lease, Some(last)).await?;
+            let lag = Timestamp::now().duration_since(last);
+            (steady, least) = if lag <= least.saturating_add(STEADY) { (steady + 1, least.min(lag)) } else { (0, lag) };
         }
         let name = self.until_led(group).await?.leading_pod().context("nobody leads any more")?;
         Ok(self.pods().get(&name).await?)
+    }
+
+    /// After [`Namespace::until_settled`], waits until halfway between two renewals that come every two seconds, so that what
+    /// ends now ends in a later second than the last of them, by a clock that is trusted.
+    pub async fn until_between_renewals(&self, group: &str) -> Result<()> {
+        let lease = self.groups().get(group).await?.lease_name().to_owned();
+        let mut last = self.leases().get(&lease).await?.renewed();
+        loop {
+            let renewed = self.renewal_after(&lease, last).await?;
+            last = Some(renewed);
+            // The holder's clock is this machine's. On a busy one the news may come late, and so may what wakes.
+            let age = || Timestamp::now().duration_since(renewed);
+            if age() > STEADY {
+                self.until_settled(group).await?;
+                continue;
+            }
+            tokio::time::sleep((BETWEEN_RENEWALS - age()).try_into().unwrap_or_default()).await;
+            if age() < TOO_LATE {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn renewal_after(&self, lease: &str, last: Option<Timestamp>) -> Result<Timestamp> {
+        let moved = |lease: &Lease| lease.renewed() > last;
+        self.until(lease, "the Lease is renewed", moved).await?.renewed().context("a renewal has its time")
     }
 
     /// Deletes a pod, leaving it the time it was granted.

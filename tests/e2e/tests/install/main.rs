@@ -216,9 +216,7 @@ async fn a_release_is_installed_upgraded_and_uninstalled_and_no_leader_notices()
 /// run has renewed since.
 async fn end_between_renewals(place: &Namespace) -> Result<String> {
     let leader = place.until_settled("billing").await?.name_any();
-    let last = place.leases().get("billing").await?.renewed();
-    place.until("billing", "the Lease is renewed", |lease: &Lease| lease.renewed() > last).await?;
-    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    place.until_between_renewals("billing").await?;
     place.delete_pod(&leader).await?;
     Ok(leader)
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -20,27 +19,12 @@ fn billing() -> Candidates {
     Candidates::named("billing").timing(40, 20, 2)
 }
 
-/// Halfway between two renewals.
-const BETWEEN_RENEWALS: SignedDuration = SignedDuration::from_millis(1_200);
-/// Later than this after one, the next may have been written.
-const TOO_LATE: SignedDuration = SignedDuration::from_millis(1_800);
-
 /// Kills the container of the leader between two renewals, so that its end falls into a later second than the last.
 pub async fn kill_between_renewals(session: &Session, place: &Namespace, leader: &Pod) -> Result<()> {
     // To find them takes a while.
     let processes = session.processes(leader)?;
-    let mut last = place.leases().get("billing").await?.renewed();
-    loop {
-        let lease: Lease =
-            place.until("billing", "the Lease is renewed", |lease: &Lease| lease.renewed() > last).await?;
-        last = lease.renewed();
-        // The holder's clock is this machine's. On a busy one the news may come late, and so may what wakes.
-        let age = || last.map(|renewed| Timestamp::now().duration_since(renewed)).unwrap_or_default();
-        tokio::time::sleep((BETWEEN_RENEWALS - age()).try_into().unwrap_or_default()).await;
-        if age() < TOO_LATE {
-            return processes.iter().try_for_each(|process| process.signal(Signal::KILL).map(drop));
-        }
-    }
+    place.until_between_renewals("billing").await?;
+    processes.iter().try_for_each(|process| process.signal(Signal::KILL).map(drop))
 }
 
 /// The second at which the kubelet says that the container's newest ended run ended.
