@@ -68,8 +68,8 @@ async fn a_leader_that_crashes_and_stays_down_is_cleared_at_once() -> Result<()>
     let before: LeaderGroup = place.groups().get("billing").await?;
     // After the second it has to wait. (If a standby leads by now, that one's first crash is as good as any.)
     if second.name_any() == first.name_any() {
-        let killed = Instant::now();
         kill_between_renewals(&session, &place, &second).await?;
+        let killed = Instant::now();
         let group = place.until_led_by_another("billing", &second.name_any()).await?;
         assert_eq!(group.reason(), Some(TransitionReason::Cleared), "{:?}", group.newest());
         assert_eq!(group.seen().transitions, before.seen().transitions + 1);
