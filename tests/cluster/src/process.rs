@@ -222,8 +222,8 @@ fn environment(process: &Process) -> Option<HashMap<OsString, OsString>> {
             // It may have come to be between the two looks.
             return process.environ().ok();
         }
-        let stat = process.stat().ok()?;
-        let never_has_one = stat.flags & StatFlags::PF_KTHREAD.bits() != 0 || stat.state().ok()? == ProcState::Zombie;
+        let facts = process.stat().ok()?;
+        let never_has_one = facts.flags & StatFlags::PF_KTHREAD.bits() != 0 || facts.state().ok()? == ProcState::Zombie;
         if never_has_one || start.elapsed() > LIMIT {
             return None;
         }

@@ -238,11 +238,12 @@ impl Namespace {
         let lease = self.until_led(group).await?.lease_name().to_owned();
         // The operator may have found this one rather than seen it arrive.
         let mut last = self.renewal_after(&lease, None).await?;
-        let (mut steady, mut least) = (0, SignedDuration::MAX);
+        let (mut steady, mut shortest) = (0, SignedDuration::MAX);
         while steady < 4 {
             last = self.renewal_after(&lease, Some(last)).await?;
             let lag = Timestamp::now().duration_since(last);
-            (steady, least) = if lag <= least.saturating_add(STEADY) { (steady + 1, least.min(lag)) } else { (0, lag) };
+            (steady, shortest) =
+                if lag <= shortest.saturating_add(STEADY) { (steady + 1, shortest.min(lag)) } else { (0, lag) };
         }
         let name = self.until_led(group).await?.leading_pod().context("nobody leads any more")?;
         Ok(self.pods().get(&name).await?)

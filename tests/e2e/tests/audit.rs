@@ -224,6 +224,19 @@ impl Asked {
     }
 }
 
+/// How often the operator was refused a list of roles so far; never, where that can't be known.
+fn lists_of_roles_refused(session: &Session) -> Result<u64> {
+    if session.cluster().is_existing() {
+        return Ok(0);
+    }
+    let log = File::open(session.cluster().layout()?.audit_log())?;
+    let is_one = |line: &String| {
+        let parts = [r#""verb":"list""#, r#""resource":"roles""#, r#""code":403"#, OPERATOR];
+        parts.iter().all(|part| line.contains(part))
+    };
+    Ok(BufReader::new(log).lines().map_while(Result::ok).filter(is_one).count() as u64)
+}
+
 /// Waits until the groups of earlier tests are gone.
 async fn until_only_group_of(session: &Session, place: &Namespace) -> Result<()> {
     let groups = Api::<LeaderGroup>::all(session.client());
