@@ -304,12 +304,13 @@ const STEADY_CLOCK_MS: i64 = 250;
 /// Lease duration, renew deadline and retry period, in seconds.
 pub type AskedTiming = [u64; 3];
 
-/// The timing that a Lease asks candidates for, by its annotations, if it is whole.
+/// The timing that a Lease asks candidates for, by its annotations, with zero for what can't be read; none if it has none
+/// of them.
 fn asked_timing(metadata: &ObjectMeta) -> Option<AskedTiming> {
     let annotations = metadata.annotations.as_ref()?;
-    let seconds = TIMING.map(|name| annotations.get(name).and_then(|text| text.parse().ok()));
-    let [Some(duration), Some(renew_deadline), Some(retry_period)] = seconds else { return None };
-    Some([duration, renew_deadline, retry_period])
+    let asks = TIMING.iter().any(|name| annotations.contains_key(*name));
+    let seconds = |name: &str| annotations.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+    asks.then(|| TIMING.map(seconds))
 }
 
 /// A Lease, and what this operator has seen it do.
