@@ -112,6 +112,8 @@ pub struct Pod {
     pub shared_pid: bool,
     /// Whether its Ready condition is true.
     pub ready: bool,
+    /// It is being deleted, or is about to be ended by a disruption. That proves nothing, but who runs it knows of it.
+    pub leaving: bool,
     /// Its phase.
     pub phase: Phase,
     /// The phase was written by pod garbage collection, not by the kubelet.
@@ -236,6 +238,7 @@ impl From<PodWire> for Pod {
             host_network: spec.host_network,
             shared_pid: spec.share_process_namespace || spec.host_pid,
             ready: is_true("Ready").next().is_some(),
+            leaving: metadata.deletion_timestamp.is_some() || is_true("DisruptionTarget").next().is_some(),
             phase: match status.phase.as_deref() {
                 Some("Succeeded" | "Failed") => Phase::Terminal,
                 _ => Phase::Live,
@@ -373,6 +376,8 @@ pub struct Before {
     pub times_kept: bool,
     /// How its renewals came.
     pub rhythm: Option<Rhythm>,
+    /// Its last record was found, or came after a gap: it may have stood still for long before.
+    pub after_gap: bool,
 }
 
 impl Lease {
@@ -411,8 +416,10 @@ impl Lease {
         let same_holder = record.holder() == self.record.holder();
         if same_holder {
             self.longest = self.longest.max(record.duration());
-            if !after_gap && self.seen_moving {
-                self.renewals.note(self.gap_to(&record, now), Mono::from_secs(self.longest.unwrap_or(0)), now.mono);
+            // One that acquires its own Lease anew has begun anew.
+            if !after_gap && self.seen_moving && record.acquire_time == self.record.acquire_time {
+                let (gap, duration) = (self.gap_to(&record, now), Mono::from_secs(self.longest.unwrap_or(0)));
+                self.renewals.note(gap, self.record.renewed(), duration, now.mono);
             }
             self.note_renewal(&record, now);
         } else {
@@ -423,6 +430,7 @@ impl Lease {
                 shrunk: self.record.duration() == Some(1) && self.longest > Some(1),
                 times_kept: record.renew_time.is_some() && record.renew_time == self.record.renew_time,
                 rhythm: self.renewals.rhythm(),
+                after_gap: self.after_gap,
             });
             self.renewals = Renewals::default();
             self.longest = record.duration();
@@ -437,6 +445,19 @@ impl Lease {
         self.read_at = None;
         self.after_gap = after_gap;
         true
+    }
+
+    /// Why another holds it than before, as far as the Lease alone tells.
+    ///
+    /// A record that was only found may have run out long ago: whether it was taken early is not known.
+    pub fn why_another_holds_it(&self) -> TransitionReason {
+        match &self.before {
+            None => TransitionReason::LeaseDeleted,
+            Some(before) if before.shrunk => TransitionReason::Released,
+            Some(before) if before.ran_out => TransitionReason::Expired,
+            Some(before) if before.after_gap || self.after_gap => TransitionReason::Unobserved,
+            Some(_) => TransitionReason::Taken,
+        }
     }
 
     /// The Lease is free, and looks as an operator leaves it that cleared its holder: the reason for the next transition.

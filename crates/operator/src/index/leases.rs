@@ -83,6 +83,18 @@ impl Index {
         self.touch_lease_groups(&key, cause);
     }
 
+    /// Excuses a late renewal by a container's restart, which may be reported after it. Both are by one node's clock.
+    pub(super) fn note_restart(&mut self, group: &Key) {
+        let Some(Ok(plan)) = self.groups.get(group).map(|g| &g.plan) else { return };
+        let Some(lease) = self.leases.get_mut(&Key::new(&group.namespace, &plan.lease_name)) else { return };
+        let (Some(holder), Some(pods)) = (lease.record.holder(), self.pods.get(&group.namespace)) else { return };
+        lease.renewals.excuse(|after| {
+            let holders =
+                self.members.of(group).filter_map(|name| pods.get(name)).filter(|p| plan.identity.fits(holder, *p));
+            holders.flat_map(|pod| plan.watched_of(pod)).any(|c| c.started_at.is_some_and(|at| at > after))
+        });
+    }
+
     fn touch_lease_groups(&mut self, lease: &Key, cause: Cause) {
         let groups = self.by_lease.get(lease).into_iter().flatten();
         self.touched.extend(groups.map(|(_, key)| (key.clone(), cause)));

@@ -269,6 +269,7 @@ impl Index {
     /// Everything a decision about the group looks at.
     pub fn snapshot(&mut self, key: &Key) -> Option<Snapshot<'_>> {
         self.note_seeking(key);
+        self.note_restart(key);
         let group = self.groups.get(key)?;
         let plan = group.plan.as_ref().ok()?;
         let lease_key = Key::new(&key.namespace, &plan.lease_name);
