@@ -348,8 +348,26 @@ pub struct Lease {
     pub renewals: Renewals,
     /// How the term before this one ended.
     pub before: Option<Before>,
+    /// How this record came.
+    pub came: Came,
+}
+
+/// How a version of a Lease came to this operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// By a watch, next after the one before.
+    InOrder,
+    /// By a read, ahead of the watch: others may have gone unseen before it, as far as the watch was behind.
+    Read,
+    /// By a list, when it was found or after the watch was interrupted: others may have gone unseen before it.
+    Listed,
+}
+
+impl Came {
     /// Versions between this record and the one before may have gone unseen.
-    pub after_gap: bool,
+    pub fn after_gap(self) -> bool {
+        self != Self::InOrder
+    }
 }
 
 /// Renewals in a row by a clock that nothing speaks against.
@@ -376,8 +394,8 @@ pub struct Before {
     pub times_kept: bool,
     /// How its renewals came.
     pub rhythm: Option<Rhythm>,
-    /// Its last record was found, or came after a gap: it may have stood still for long before.
-    pub after_gap: bool,
+    /// How its last record came: unless in order, it may have stood still for long before.
+    pub came: Came,
 }
 
 impl Lease {
@@ -399,14 +417,12 @@ impl Lease {
             latest_renewal: None,
             renewals: Renewals::default(),
             before: None,
-            after_gap: true,
+            came: Came::Listed,
         }
     }
 
     /// Takes in a later version of the same Lease; true if the record moved.
-    ///
-    /// `after_gap` says that versions in between may have gone unseen.
-    pub fn observe(&mut self, wire: LeaseWire, after_gap: bool, now: Now) -> bool {
+    pub fn observe(&mut self, wire: LeaseWire, came: Came, now: Now) -> bool {
         self.asks = asked_timing(&wire.metadata);
         self.version = wire.metadata.resource_version.unwrap_or_default();
         let record = wire.spec;
@@ -417,7 +433,7 @@ impl Lease {
         if same_holder {
             self.longest = self.longest.max(record.duration());
             // One that acquires its own Lease anew has begun anew.
-            if !after_gap && self.seen_moving && record.acquire_time == self.record.acquire_time {
+            if !came.after_gap() && self.seen_moving && record.acquire_time == self.record.acquire_time {
                 let (gap, duration) = (self.gap_to(&record, now), Mono::from_secs(self.longest.unwrap_or(0)));
                 self.renewals.note(gap, self.record.renewed(), duration, now.mono);
             }
@@ -430,7 +446,7 @@ impl Lease {
                 shrunk: self.record.duration() == Some(1) && self.longest > Some(1),
                 times_kept: record.renew_time.is_some() && record.renew_time == self.record.renew_time,
                 rhythm: self.renewals.rhythm(),
-                after_gap: self.after_gap,
+                came: self.came,
             });
             self.renewals = Renewals::default();
             self.longest = record.duration();
@@ -443,19 +459,19 @@ impl Lease {
         self.moved_at = now.mono;
         self.seen_moving = true;
         self.read_at = None;
-        self.after_gap = after_gap;
+        self.came = came;
         true
     }
 
     /// Why another holds it than before, as far as the Lease alone tells.
     ///
-    /// A record that was only found may have run out long ago: whether it was taken early is not known.
+    /// One that did not come in order may have stood still for long before: whether it was taken early is not known.
     pub fn why_another_holds_it(&self) -> TransitionReason {
         match &self.before {
             None => TransitionReason::LeaseDeleted,
             Some(before) if before.shrunk => TransitionReason::Released,
             Some(before) if before.ran_out => TransitionReason::Expired,
-            Some(before) if before.after_gap || self.after_gap => TransitionReason::Unobserved,
+            Some(before) if before.came.after_gap() || self.came.after_gap() => TransitionReason::Unobserved,
             Some(_) => TransitionReason::Taken,
         }
     }

@@ -70,10 +70,11 @@ impl Renewals {
         let at = BOUNDS_MS.iter().position(|bound| gap <= Duration::from_millis(*bound)).unwrap_or(BOUNDS_MS.len());
         let step =
             LATE_THIRDS.iter().filter(|thirds| gap.saturating_mul(3) >= duration.saturating_mul(**thirds)).count();
-        let most = most(&self.counts).and_then(|most| BOUNDS_MS.get(most));
-        let stands_out =
-            most.is_some_and(|bound| gap.saturating_mul(2) > Duration::from_millis(*bound).saturating_mul(3));
-        if (step > 1 || step == 1 && stands_out) && !duration.is_zero() {
+        let stands_out = || {
+            let most = most(&self.counts).and_then(|at| BOUNDS_MS.get(at));
+            most.is_some_and(|bound| gap.saturating_mul(2) > Duration::from_millis(*bound).saturating_mul(3))
+        };
+        if (step > 1 || step == 1 && stands_out()) && !duration.is_zero() {
             let until = now.saturating_add(duration.saturating_mul(TOLD_FOR));
             match &mut self.late {
                 // What is told stays the same.

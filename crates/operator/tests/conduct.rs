@@ -194,6 +194,7 @@ fn a_leader_that_was_replaced_though_it_runs_says_what_timing_would_have_kept_it
     cluster.restart();
     cluster.renew_times("web-1", 5);
     assert_eq!((cluster.status(), cluster.count("WriteStatus")), (status, written), "a new operator says the same");
+    cluster.take_over();
     cluster.renew_times("web-1", 1_780);
     assert_eq!(cluster.condition("TimingSuspect"), "True NeedlessTransition");
     cluster.renew_times("web-1", 20);
@@ -229,6 +230,19 @@ fn a_leader_that_was_being_deleted_was_not_replaced_needlessly() {
 }
 
 #[test]
+fn what_a_transition_said_is_not_told_by_the_next_operator_after_one_that_came_between() {
+    let mut cluster = three(&json!({}));
+    expire_to(&mut cluster, "web-1");
+    assert_eq!(cluster.condition("TimingSuspect"), "True NeedlessTransition");
+    cluster.is_stopped = true;
+    release_to(&mut cluster, "web-2");
+    cluster.take_over();
+    let newest = cluster.status().history.remove(0);
+    assert_eq!((newest.leader.as_str(), newest.reason), ("web-2", TransitionReason::Released));
+    assert_eq!(cluster.condition("TimingSuspect"), "False Fits");
+}
+
+#[test]
 fn what_a_transition_said_is_told_by_the_next_operator_however_long_the_condition_was_true() {
     let mut cluster = Cluster::new(&json!({"lease": {"durationSeconds": 30, "renewDeadlineSeconds": 20}}));
     cluster.put_pod(candidate(0, running(0)));
@@ -248,9 +262,9 @@ fn what_a_transition_said_is_told_by_the_next_operator_however_long_the_conditio
 #[test]
 fn an_operator_that_does_not_know_how_long_the_lease_stood_still_accuses_nobody() {
     use TransitionReason::{Expired, Taken, Unobserved};
-    // What happens before another takes the Lease, 16 s or more after its last renewal but for the last.
+    // What happens before another takes the Lease, the reason that is told then, and what of the timing.
     type Case = (&'static str, fn(&mut Cluster), TransitionReason, &'static str);
-    let cases: [Case; 5] = [
+    let cases: [Case; 6] = [
         (
             "an operator starts while the leader hangs",
             |c| {
@@ -296,6 +310,19 @@ fn an_operator_that_does_not_know_how_long_the_lease_stood_still_accuses_nobody(
             },
             Unobserved,
             "False Fits",
+        ),
+        (
+            "the other is known by the read that asks whether the Lease ran out",
+            |c| {
+                c.pass(12_950);
+                c.hold(Kind::Lease);
+                c.renew("web-1");
+                c.pass(100);
+                assert_eq!(c.count("ReadLease"), 1);
+                c.release(Kind::Lease);
+            },
+            Expired,
+            "True NeedlessTransition",
         ),
         (
             "an operator starts, and sees the leader renew",

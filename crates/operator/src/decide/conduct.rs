@@ -14,7 +14,7 @@ use super::status::Draft;
 use super::terms::Terms;
 use crate::index::Snapshot;
 use crate::judge::Judgement;
-use crate::model::{Lease, Phase, Pod, State};
+use crate::model::{Came, Lease, Phase, Pod, State};
 use crate::renewals::{Rhythm, TOLD_FOR};
 use crate::time::{Mono, Now};
 
@@ -91,7 +91,7 @@ pub(super) fn follow(
 ) -> Told {
     let duration = Duration::from_secs(snapshot.plan.duration);
     if memory.is_first() {
-        (memory.conduct.late, memory.conduct.advice) = match taken_over(base, duration, now) {
+        (memory.conduct.late, memory.conduct.advice) = match taken_over(base, snapshot, duration, now) {
             Some(told) if told.reason == LATE => (Some(Box::new(told)), None),
             told => (None, told),
         };
@@ -202,8 +202,9 @@ fn follow_late(snapshot: &Snapshot<'_>, lease: &Lease, conduct: &mut Conduct, no
 /// is known how long the Lease stood still.
 fn advice(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, terms: &Terms, now: Now) -> Option<Advice> {
     let newest = terms.history.first()?;
-    let lease = snapshot.lease.filter(|lease| !lease.after_gap)?;
-    let (former, before) = (base.holder.as_ref()?, lease.before.as_ref().filter(|before| !before.after_gap)?);
+    // The moment at which a Lease runs out is that at which it is read, and often that at which another takes it.
+    let lease = snapshot.lease.filter(|lease| lease.came != Came::Listed)?;
+    let (former, before) = (base.holder.as_ref()?, lease.before.as_ref().filter(|before| !before.came.after_gap())?);
     let runs = |pod: &&Pod| {
         Some(&pod.uid) == former.pod_uid.as_ref()
             && pod.phase == Phase::Live
@@ -243,8 +244,12 @@ fn advice(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, terms: &Terms, now:
 }
 
 /// What the status says of the timing already, from an operator before this one. A transition's advice came with the newest;
-/// a late renewal after that, and no earlier than the condition became true.
-fn taken_over(base: &LeaderGroupStatus, duration: Duration, now: Now) -> Option<Advice> {
+/// a late renewal after that, and no earlier than the condition became true. It says nothing of a later transition.
+fn taken_over(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, duration: Duration, now: Now) -> Option<Advice> {
+    let stored = snapshot.group.status.as_ref()?.history.first();
+    if base.history.first() != stored {
+        return None;
+    }
     let told = base.conditions.iter().find(|c| c.type_ == TIMING_SUSPECT && c.status == "True")?;
     let reason = [TAKEN_EARLY, NEEDLESS, LATE].into_iter().find(|reason| *reason == told.reason)?;
     let newest = base.history.first()?.time.0;

@@ -100,7 +100,7 @@ fn retaken_unseen(base: &LeaderGroupStatus, memory: &Memory, lease: &Lease) -> b
 
 /// Whether there may have been terms before the present record that nobody has told of.
 fn may_hide_terms(memory: &Memory, lease: &Lease) -> bool {
-    lease.after_gap || memory.is_blind()
+    lease.came.after_gap() || memory.is_blind()
 }
 
 /// By how much the Lease's counter is ahead of what was last seen.

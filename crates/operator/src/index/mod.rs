@@ -30,7 +30,7 @@ use routes::Routes;
 use tenures::Tenures;
 pub use tenures::{Ended, Tenure};
 
-use crate::model::{Gone, Lease, Node, Phase, Pod};
+use crate::model::{Came, Gone, Lease, Node, Phase, Pod};
 use crate::time::Now;
 use crate::traffic::Existing;
 use crate::traffic::wire::{ServiceWire, SliceWire};
@@ -166,9 +166,9 @@ impl Index {
                     // A list is the truth, even of what a restored etcd brought back.
                     self.deleted_leases.remove(&key);
                     self.listing[1].saw(within, key);
-                    self.apply_lease(lease, true, now);
+                    self.apply_lease(lease, Came::Listed, now);
                 }
-                Event::Apply(lease) => self.apply_lease(lease, false, now),
+                Event::Apply(lease) => self.apply_lease(lease, Came::InOrder, now),
                 Event::Delete(lease) => self.delete_lease(&Key::of(&lease.metadata), true, now),
                 Event::InitDone => {
                     for key in self.listing[1].end(within, self.leases.keys()) {
