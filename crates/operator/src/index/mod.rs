@@ -9,6 +9,7 @@ mod group;
 mod leases;
 mod listing;
 mod members;
+mod nodes;
 mod observed;
 mod routes;
 mod tenures;
@@ -221,13 +222,6 @@ impl Index {
             }
             // A watch sees one namespace or all of them.
             Change::Within(..) => {}
-        }
-    }
-
-    /// Notes whether nodes can be read, which every judgement may depend on.
-    fn hide_nodes(&mut self, hidden: bool) {
-        if std::mem::replace(&mut self.nodes_hidden, hidden) != hidden {
-            self.touched.extend(self.groups.keys().map(|key| (key.clone(), Cause::Change)));
         }
     }
 
@@ -491,36 +485,6 @@ impl Index {
         let lease = self.leases.get(&Key::new(&group.namespace, &plan.lease_name));
         let holder = lease.and_then(|l| l.record.holder());
         self.gone.remember(group, gone, |pod| holder.is_some_and(|h| plan.identity.fits(h, pod)));
-    }
-
-    fn apply_node(&mut self, wire: NodeWire, now: Now) {
-        let name = wire.metadata.name.clone().unwrap_or_default();
-        let mut node = Node::from(wire);
-        let known = self.nodes.get(&name);
-        node.lost_since =
-            (node.out_of_service && !node.ready).then(|| known.and_then(|n| n.lost_since).unwrap_or(now.mono));
-        if known == Some(&node) {
-            return;
-        }
-        self.nodes.insert(name.clone(), node);
-        self.touch_node(&name);
-    }
-
-    fn delete_node(&mut self, name: &str) {
-        if self.nodes.remove(name).is_some() {
-            self.touch_node(name);
-        }
-    }
-
-    fn touch_node(&mut self, node: &str) {
-        for (key, names) in self.members.all() {
-            let pods = self.pods.get(&key.namespace);
-            let existing = names.iter().filter_map(|n| pods?.get(n));
-            let gone = self.gone.of(key).map(|g| &g.pod);
-            if existing.chain(gone).any(|p| p.node.as_deref() == Some(node)) {
-                self.touched.push((key.clone(), Cause::Change));
-            }
-        }
     }
 }
 
