@@ -208,7 +208,7 @@ pub enum TransitionReason {
     Taken,
     /// The Lease was deleted and made anew.
     LeaseDeleted,
-    /// It happened while the operator was not watching.
+    /// It, or the end of the term before it, was not seen: the operator was not watching, or had only begun to.
     Unobserved,
 }
 

@@ -1,18 +1,18 @@
 //! The compact records that the index keeps and the judgement reads.
 
+mod lease;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::core::ObjectMeta;
-use leadergroup_api::TransitionReason;
-use leadergroup_elector::lease::TIMING;
 use leadergroup_identity::{HOSTNAME_MAX, PodNames};
 
-use crate::renewals::{Renewals, Rhythm};
+pub use lease::{AskedTiming, Before, Came, Lease};
+
 use crate::time::{Mono, Now};
-use crate::wire::{ContainerStateWire, ContainerStatusWire, LeaseRecord, LeaseWire, NodeWire, PodWire};
+use crate::wire::{ContainerStateWire, ContainerStatusWire, NodeWire, PodWire};
 
 /// `kubectl debug`-style, sidecar or regular: every container that may run an elector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub struct Pod {
     pub shared_pid: bool,
     /// Whether its Ready condition is true.
     pub ready: bool,
+    /// It is being deleted, or is about to be ended by a disruption. That proves nothing, but who runs it knows of it.
+    pub leaving: bool,
     /// Its phase.
     pub phase: Phase,
     /// The phase was written by pod garbage collection, not by the kubelet.
@@ -122,6 +124,8 @@ pub struct Pod {
     pub containers: Vec<Container>,
 }
 
+/// How far a holder's clock may be from the operator's when a renewal arrives, in milliseconds.
+const SANE_CLOCK_MS: i64 = 2_000;
 /// No kubelet writes a longer hash of a manifest; anybody may write one into an annotation.
 const LONGEST_UID: usize = 64;
 /// The longest name that a `ServiceAccount` can have, in bytes.
@@ -236,6 +240,7 @@ impl From<PodWire> for Pod {
             host_network: spec.host_network,
             shared_pid: spec.share_process_namespace || spec.host_pid,
             ready: is_true("Ready").next().is_some(),
+            leaving: metadata.deletion_timestamp.is_some() || is_true("DisruptionTarget").next().is_some(),
             phase: match status.phase.as_deref() {
                 Some("Succeeded" | "Failed") => Phase::Terminal,
                 _ => Phase::Live,
@@ -287,220 +292,5 @@ impl From<NodeWire> for Node {
             zone: wire.metadata.labels.and_then(|mut l| l.remove("topology.kubernetes.io/zone")),
             lost_since: None,
         }
-    }
-}
-
-/// How far a holder's clock may be from the operator's when a renewal arrives, in milliseconds.
-const SANE_CLOCK_MS: i64 = 2_000;
-/// How many of a holder's last renewals must be sane.
-const SANE_RENEWALS: u8 = 3;
-/// For how long they must have been: the most that a clock can step without leaving the bounds above.
-const SANE_FOR: Mono = Mono::from_secs(4);
-/// How much later than the others before it, by what it says, a renewal may arrive, in milliseconds: a clock that was set
-/// back and a slow network look the same. A container's next run starts 0.1 s after the last at the earliest, so a
-/// smaller step hides no run.
-const STEADY_CLOCK_MS: i64 = 250;
-
-/// Lease duration, renew deadline and retry period, in seconds.
-pub type AskedTiming = [u64; 3];
-
-/// The timing that a Lease asks candidates for, by its annotations, if it is whole.
-fn asked_timing(metadata: &ObjectMeta) -> Option<AskedTiming> {
-    let annotations = metadata.annotations.as_ref()?;
-    let seconds = TIMING.map(|name| annotations.get(name).and_then(|text| text.parse().ok()));
-    let [Some(duration), Some(renew_deadline), Some(retry_period)] = seconds else { return None };
-    Some([duration, renew_deadline, retry_period])
-}
-
-/// A Lease, and what this operator has seen it do.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Lease {
-    /// The UID: a Lease deleted and made anew is another one.
-    pub uid: String,
-    /// The resourceVersion; every write names the version that was judged.
-    pub version: String,
-    /// The record.
-    pub record: LeaseRecord,
-    /// The timing that it asks candidates for.
-    pub asks: Option<AskedTiming>,
-    /// When the record last changed, or was first seen.
-    pub moved_at: Mono,
-    /// Whether this operator has seen the record change, or has only found it as it is.
-    pub seen_moving: bool,
-    /// When the record was last read from the API server itself, rather than from a watch.
-    pub read_at: Option<Mono>,
-    /// The largest duration that the present term has shown, in seconds.
-    longest: Option<u64>,
-    /// The present holder's latest renewals, counted back from the newest, that were sane.
-    sane: SaneRenewals,
-    /// How many of its latest renewals in a row were none of the operator's time when they arrived, up to
-    /// [`SANE_RENEWALS`].
-    off: u8,
-    /// By how many seconds that was, when there were so many, until the clock is sane.
-    pub clock_off_by: Option<i64>,
-    /// The latest renewal of the present term: a clock that was set back is not trusted before it has caught up.
-    latest_renewal: Option<Timestamp>,
-    /// How late the renewals of the present term came.
-    pub renewals: Renewals,
-    /// How the term before this one ended.
-    pub before: Option<Before>,
-    /// Versions between this record and the one before may have gone unseen.
-    pub after_gap: bool,
-}
-
-/// Renewals in a row by a clock that nothing speaks against.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct SaneRenewals {
-    /// How many, up to [`SANE_RENEWALS`].
-    count: u8,
-    /// When the record before the first of them arrived.
-    since: Mono,
-    /// The least time from what one says to its arrival, in milliseconds.
-    least_lag: Option<i64>,
-}
-
-/// The end of a term, as seen in the Lease alone.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Before {
-    /// When the record that ended last moved.
-    pub moved_at: Mono,
-    /// Whether it had run out when it was taken over.
-    pub ran_out: bool,
-    /// Whether its holder had shortened it to a second, which is how some libraries release.
-    pub shrunk: bool,
-    /// Whether its last renewal still stands in the Lease. A holder that releases writes the time it did.
-    pub times_kept: bool,
-    /// How its renewals came.
-    pub rhythm: Option<Rhythm>,
-}
-
-impl Lease {
-    /// A Lease seen for the first time.
-    pub fn found(wire: LeaseWire, now: Now) -> Self {
-        let record = wire.spec;
-        Self {
-            asks: asked_timing(&wire.metadata),
-            uid: wire.metadata.uid.unwrap_or_default(),
-            version: wire.metadata.resource_version.unwrap_or_default(),
-            longest: record.duration(),
-            record,
-            moved_at: now.mono,
-            seen_moving: false,
-            read_at: None,
-            sane: SaneRenewals { since: now.mono, ..SaneRenewals::default() },
-            off: 0,
-            clock_off_by: None,
-            latest_renewal: None,
-            renewals: Renewals::default(),
-            before: None,
-            after_gap: true,
-        }
-    }
-
-    /// Takes in a later version of the same Lease; true if the record moved.
-    ///
-    /// `after_gap` says that versions in between may have gone unseen.
-    pub fn observe(&mut self, wire: LeaseWire, after_gap: bool, now: Now) -> bool {
-        self.asks = asked_timing(&wire.metadata);
-        self.version = wire.metadata.resource_version.unwrap_or_default();
-        let record = wire.spec;
-        if record == self.record {
-            return false;
-        }
-        let same_holder = record.holder() == self.record.holder();
-        if same_holder {
-            self.longest = self.longest.max(record.duration());
-            if !after_gap && self.seen_moving {
-                self.renewals.note(self.gap_to(&record, now), Mono::from_secs(self.longest.unwrap_or(0)), now.mono);
-            }
-            self.note_renewal(&record, now);
-        } else {
-            self.before = Some(Before {
-                moved_at: self.moved_at,
-                // Candidates time a Lease from when they saw it move, up to a second apart from this operator.
-                ran_out: now.mono + Mono::from_secs(1) >= self.moved_at + Mono::from_secs(self.longest.unwrap_or(0)),
-                shrunk: self.record.duration() == Some(1) && self.longest > Some(1),
-                times_kept: record.renew_time.is_some() && record.renew_time == self.record.renew_time,
-                rhythm: self.renewals.rhythm(),
-            });
-            self.renewals = Renewals::default();
-            self.longest = record.duration();
-            self.sane = SaneRenewals { since: now.mono, ..SaneRenewals::default() };
-            (self.off, self.clock_off_by) = (0, None);
-            self.latest_renewal = None;
-        }
-        self.latest_renewal = self.latest_renewal.max(self.record.renewed().filter(|_| same_holder));
-        self.record = record;
-        self.moved_at = now.mono;
-        self.seen_moving = true;
-        self.read_at = None;
-        self.after_gap = after_gap;
-        true
-    }
-
-    /// The Lease is free, and looks as an operator leaves it that cleared its holder: the reason for the next transition.
-    pub fn freed_by_another(&self) -> Option<TransitionReason> {
-        let before = self.before.as_ref().filter(|before| before.times_kept)?;
-        let cleared = self.record.holder().is_none() && self.record.duration() == Some(1);
-        let reason = if before.ran_out { TransitionReason::Expired } else { TransitionReason::Cleared };
-        cleared.then_some(reason)
-    }
-
-    /// How long after the last this renewal came: by its arrival or by what it says, whichever is less, for neither a slow
-    /// watch nor a clock that was set makes a renewal late.
-    fn gap_to(&self, record: &LeaseRecord, now: Now) -> Mono {
-        let arrived = now.mono.saturating_sub(self.moved_at);
-        let said = record.renewed().zip(self.record.renewed()).map(|(renewed, before)| renewed.duration_since(before));
-        said.and_then(|said| Mono::try_from(said).ok()).map_or(arrived, |said| said.min(arrived))
-    }
-
-    fn note_renewal(&mut self, record: &LeaseRecord, now: Now) {
-        let lag = record.renewed().map(|renewed| now.wall.as_millisecond() - renewed.as_millisecond());
-        let forward = record.renewed() >= self.record.renewed().max(self.latest_renewal);
-        let steady = |lag: i64| self.sane.least_lag.is_none_or(|least| lag <= least + STEADY_CLOCK_MS);
-        self.sane = match lag {
-            Some(lag) if self.record.renewed().is_some() && forward && lag.abs() <= SANE_CLOCK_MS && steady(lag) => {
-                SaneRenewals {
-                    count: (self.sane.count + 1).min(SANE_RENEWALS),
-                    since: self.sane.since,
-                    least_lag: Some(self.sane.least_lag.map_or(lag, |least| least.min(lag))),
-                }
-            }
-            _ => SaneRenewals { count: 0, since: now.mono, least_lag: lag },
-        };
-        match lag {
-            Some(lag) if lag.abs() > SANE_CLOCK_MS => {
-                self.off = (self.off + 1).min(SANE_RENEWALS);
-                if self.off == SANE_RENEWALS {
-                    self.clock_off_by.get_or_insert(lag / 1_000);
-                }
-            }
-            _ if self.sane.count >= SANE_RENEWALS => (self.off, self.clock_off_by) = (0, None),
-            _ => self.off = 0,
-        }
-    }
-
-    /// Whether the holder's clock has agreed with the operator's, and never gone back, over its last three renewals
-    /// and four seconds.
-    pub fn clock_is_sane(&self) -> bool {
-        self.sane.count >= SANE_RENEWALS && self.moved_at >= self.sane.since + SANE_FOR
-    }
-
-    /// For how long a renewal lasts: the largest duration this term has shown.
-    ///
-    /// `default_seconds` stands in where the record has no usable duration.
-    pub fn lasts(&self, default_seconds: u64) -> Mono {
-        Mono::from_secs(self.longest.unwrap_or(default_seconds))
-    }
-
-    /// When this Lease runs out if it does not move.
-    pub fn runs_out_at(&self, default_seconds: u64) -> Mono {
-        self.moved_at.saturating_add(self.lasts(default_seconds))
-    }
-
-    /// Whether it ran out. A silent watch looks like a leader that stopped renewing, so the record must have been
-    /// read from the API server after the time was up.
-    pub fn ran_out(&self, default_seconds: u64) -> bool {
-        self.read_at.is_some_and(|read| read >= self.runs_out_at(default_seconds))
     }
 }

@@ -5,10 +5,11 @@
 
 mod support;
 
+use leadergroup_api::TransitionReason;
 use serde_json::{Value, json};
 use support::api::Kind;
 use support::cluster::{Cluster, web_0_ended};
-use support::{micro_time, pod, restarted, running};
+use support::{ended, micro_time, pod, restarted, running};
 
 /// Three candidates, of which `web-0` leads since 20 s.
 fn three(spec: &Value) -> Cluster {
@@ -25,6 +26,21 @@ fn three(spec: &Value) -> Cluster {
 
 fn candidate(n: usize, status: Value) -> Value {
     pod(&format!("web-{n}"), &format!("u{n}"), "n1", "Running", &[("app", status)])
+}
+
+/// The same pod while it is being deleted, which takes its containers long.
+fn leaving(n: usize, status: Value) -> Value {
+    let mut pod = candidate(n, status);
+    pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:20Z");
+    pod
+}
+
+/// The same pod once it is known to be evicted, before it is deleted.
+fn disrupted(n: usize, status: Value) -> Value {
+    let mut pod = candidate(n, status);
+    let disrupted = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"});
+    pod["status"]["conditions"].as_array_mut().unwrap().push(disrupted);
+    pod
 }
 
 fn message(cluster: &Cluster, type_: &str) -> String {
@@ -111,6 +127,37 @@ fn a_rollout_is_no_flapping() {
 }
 
 #[test]
+fn a_rollout_of_pods_that_take_long_to_end_is_no_flapping() {
+    let mut cluster = three(&json!({}));
+    for n in 0..8_usize {
+        cluster.put_pod(candidate(n + 1, running(0)));
+        cluster.put_pod(leaving(n, running(0)));
+        release_to(&mut cluster, &format!("web-{}", n + 1));
+    }
+    assert_eq!((cluster.condition("Flapping").as_str(), cluster.status().transitions), ("False Steady", 8));
+}
+
+#[test]
+fn leaders_whose_pods_were_not_known_go_by_their_identity() {
+    // What a rollout, or a change without one, was while no operator led.
+    for (goes, expected) in [(true, "False Steady"), (false, "True TooManyTransitions")] {
+        let mut cluster = three(&json!({}));
+        cluster.is_stopped = true;
+        for n in 0..6_usize {
+            cluster.put_pod(candidate(n + 1, running(0)));
+            release_to(&mut cluster, &format!("web-{}", n + 1));
+            if goes {
+                cluster.delete(Kind::Pod, &format!("web-{n}"));
+            }
+        }
+        cluster.take_over();
+        let unknown = cluster.status().history.iter().filter(|t| t.pod_uid.is_none()).count();
+        assert!(unknown > 4, "{:?}", cluster.status().history);
+        assert_eq!(cluster.condition("Flapping"), expected, "{:?}", cluster.status().history);
+    }
+}
+
+#[test]
 fn leaders_that_crash_in_turn_are_flapping_and_an_operator_that_takes_over_says_the_same() {
     let mut cluster = three(&json!({}));
     for turn in 0..4_usize {
@@ -147,6 +194,7 @@ fn a_leader_that_was_replaced_though_it_runs_says_what_timing_would_have_kept_it
     cluster.restart();
     cluster.renew_times("web-1", 5);
     assert_eq!((cluster.status(), cluster.count("WriteStatus")), (status, written), "a new operator says the same");
+    cluster.take_over();
     cluster.renew_times("web-1", 1_780);
     assert_eq!(cluster.condition("TimingSuspect"), "True NeedlessTransition");
     cluster.renew_times("web-1", 20);
@@ -164,6 +212,138 @@ fn a_leader_that_ended_was_not_replaced_needlessly() {
     cluster.delete(Kind::Pod, "web-1");
     expire_to(&mut cluster, "web-2");
     assert_eq!(cluster.condition("TimingSuspect"), "False Fits", "its pod is gone");
+}
+
+#[test]
+fn a_leader_that_was_being_deleted_was_not_replaced_needlessly() {
+    for (what, pod) in [("deleted", leaving(0, running(0))), ("evicted", disrupted(0, running(0)))] {
+        for seconds in [4, 16] {
+            let mut cluster = three(&json!({}));
+            cluster.put_pod(pod.clone());
+            assert_eq!(cluster.verdict(), "Alive", "that proves nothing");
+            cluster.pass(seconds * 1_000);
+            cluster.renew("web-1");
+            assert_eq!(cluster.condition("TimingSuspect"), "False Fits", "{what}, {seconds} s");
+            assert_eq!(cluster.status().transitions, 1);
+        }
+    }
+}
+
+#[test]
+fn what_a_transition_said_is_not_told_by_the_next_operator_after_one_that_came_between() {
+    let mut cluster = three(&json!({}));
+    expire_to(&mut cluster, "web-1");
+    assert_eq!(cluster.condition("TimingSuspect"), "True NeedlessTransition");
+    cluster.is_stopped = true;
+    release_to(&mut cluster, "web-2");
+    cluster.take_over();
+    let newest = cluster.status().history.remove(0);
+    assert_eq!((newest.leader.as_str(), newest.reason), ("web-2", TransitionReason::Released));
+    assert_eq!(cluster.condition("TimingSuspect"), "False Fits");
+}
+
+#[test]
+fn what_a_transition_said_is_told_by_the_next_operator_however_long_the_condition_was_true() {
+    let mut cluster = Cluster::new(&json!({"lease": {"durationSeconds": 30, "renewDeadlineSeconds": 20}}));
+    cluster.put_pod(candidate(0, running(0)));
+    cluster.put_pod(candidate(1, running(0)));
+    // Longer than a transition is told of.
+    cluster.renew_times("web-0", 3_650);
+    assert_eq!(cluster.condition("TimingSuspect"), "True OtherDuration");
+    expire_to(&mut cluster, "web-1");
+    assert_eq!(cluster.condition("TimingSuspect"), "True NeedlessTransition");
+    cluster.renew_times("web-1", 5);
+    let (status, written) = (cluster.status(), cluster.count("WriteStatus"));
+    cluster.restart();
+    cluster.renew_times("web-1", 5);
+    assert_eq!((cluster.status(), cluster.count("WriteStatus")), (status, written));
+}
+
+#[test]
+fn an_operator_that_does_not_know_how_long_the_lease_stood_still_accuses_nobody() {
+    use TransitionReason::{Expired, Taken, Unobserved};
+    // What happens before another takes the Lease, the reason that is told then, and what of the timing.
+    type Case = (&'static str, fn(&mut Cluster), TransitionReason, &'static str);
+    let cases: [Case; 6] = [
+        (
+            "an operator starts while the leader hangs",
+            |c| {
+                c.pass(9_000);
+                c.restart();
+                c.pass(5_000);
+            },
+            Unobserved,
+            "False Fits",
+        ),
+        (
+            "and it has waited for as long as the Lease lasts",
+            |c| {
+                c.pass(9_000);
+                c.restart();
+                c.pass(16_000);
+            },
+            Expired,
+            "False Fits",
+        ),
+        (
+            "the last renewal is known by a list that came late",
+            |c| {
+                c.hold(Kind::Lease);
+                c.renew("web-0");
+                c.pass(12_000);
+                c.relist(Kind::Lease);
+                c.release(Kind::Lease);
+                c.pass(4_000);
+            },
+            Unobserved,
+            "False Fits",
+        ),
+        (
+            "the other is known by a list that came late",
+            |c| {
+                c.pass(4_000);
+                c.hold(Kind::Lease);
+                c.renew("web-1");
+                c.pass(6_000);
+                c.relist(Kind::Lease);
+                c.release(Kind::Lease);
+            },
+            Unobserved,
+            "False Fits",
+        ),
+        (
+            "the other is known by the read that asks whether the Lease ran out",
+            |c| {
+                c.pass(12_950);
+                c.hold(Kind::Lease);
+                c.renew("web-1");
+                c.pass(100);
+                assert_eq!(c.count("ReadLease"), 1);
+                c.release(Kind::Lease);
+            },
+            Expired,
+            "True NeedlessTransition",
+        ),
+        (
+            "an operator starts, and sees the leader renew",
+            |c| {
+                c.restart();
+                c.renew_times("web-0", 1);
+                c.pass(4_000);
+            },
+            Taken,
+            "True TakenEarly",
+        ),
+    ];
+    for (what, happens, reason, told) in cases {
+        let mut cluster = three(&json!({}));
+        happens(&mut cluster);
+        cluster.renew("web-1");
+        let newest = cluster.status().history.remove(0);
+        assert_eq!((newest.leader.as_str(), newest.reason), ("web-1", reason), "{what}");
+        assert_eq!(cluster.condition("TimingSuspect"), told, "{what}");
+        assert_eq!(cluster.status().transitions, 1, "{what}");
+    }
 }
 
 #[test]
@@ -185,10 +365,12 @@ fn a_lease_taken_before_it_ran_out_is_told_as_such_until_a_sound_transition() {
 fn late_renewals_are_told_once_for_each_step() {
     let mut cluster = three(&json!({}));
     cluster.renew_times("web-0", 100);
+    cluster.pass(4_000);
     let written = cluster.count("WriteStatus");
     let after = |cluster: &mut Cluster, gap: u64| {
-        cluster.pass(gap - 2_000);
-        cluster.renew_times("web-0", 1);
+        cluster.pass(gap - 6_000);
+        cluster.renew("web-0");
+        cluster.pass(6_000);
         cluster.count("WriteStatus") - written
     };
     assert_eq!(after(&mut cluster, 9_900), 0);
@@ -201,7 +383,7 @@ fn late_renewals_are_told_once_for_each_step() {
         assert_eq!(after(&mut cluster, gap), 1, "the same step, {gap}: {:#?}", cluster.status());
     }
     // It ran out meanwhile, which is told as well, and when it led again.
-    assert_eq!(after(&mut cluster, 17_000), 3);
+    assert_eq!(after(&mut cluster, 17_000), 4);
     assert!(
         message(&cluster, "TimingSuspect").contains("one came 17.0 s after"),
         "{}",
@@ -210,6 +392,107 @@ fn late_renewals_are_told_once_for_each_step() {
     cluster.renew_times("web-0", 1_810);
     assert_eq!(cluster.condition("TimingSuspect"), "False Fits", "an hour after the last");
     assert_eq!(cluster.count("Tell LateRenewals"), 1);
+}
+
+/// The leader renews once more, so long after the last time.
+fn pause(cluster: &mut Cluster, milliseconds: u64) {
+    cluster.pass(milliseconds - 2_000);
+    cluster.renew_times("web-0", 4);
+}
+
+#[test]
+fn late_renewals_are_told_by_the_next_operator_until_their_time_is_over_or_another_leads() {
+    let late = || {
+        let mut cluster = three(&json!({}));
+        pause(&mut cluster, 12_000);
+        assert_eq!(cluster.condition("TimingSuspect"), "True LateRenewals");
+        let (status, written) = (cluster.status(), cluster.count("WriteStatus"));
+        cluster.restart();
+        cluster.renew_times("web-0", 20);
+        assert_eq!((cluster.status(), cluster.count("WriteStatus")), (status, written));
+        cluster
+    };
+    let mut cluster = late();
+    cluster.renew_times("web-0", 1_760);
+    assert_eq!(cluster.condition("TimingSuspect"), "True LateRenewals");
+    // A later one is told in its place.
+    pause(&mut cluster, 16_000);
+    assert!(message(&cluster, "TimingSuspect").contains("one came 16.0 s after"), "{:?}", cluster.status());
+
+    let mut cluster = late();
+    cluster.renew_times("web-0", 1_790);
+    assert_eq!(cluster.condition("TimingSuspect"), "False Fits", "an hour later");
+
+    let mut cluster = late();
+    release_to(&mut cluster, "web-1");
+    assert_eq!(cluster.condition("TimingSuspect"), "False Fits", "another leads");
+}
+
+#[test]
+fn a_leader_that_restarted_did_not_renew_late() {
+    // Whether its kubelet says that it crashed, and when that it runs again, in milliseconds from the first renewal.
+    let cases = [0, 1_500, 4_500, 9_000].into_iter().flat_map(|at| [(true, at), (false, at)]);
+    for (crash_is_reported, reported_at) in cases {
+        let mut cluster = three(&json!({"staleHolder": {"policy": "Observe"}}));
+        let crashed = i64::try_from(cluster.now).unwrap();
+        if crash_is_reported {
+            cluster.put_pod(candidate(0, ended(crashed)));
+        }
+        cluster.pass(12_000);
+        let back = i64::try_from(cluster.now).unwrap();
+        cluster.renew("web-0");
+        cluster.pass(reported_at);
+        cluster.put_pod(candidate(0, restarted(back - 500, crashed)));
+        cluster.renew_times("web-0", 6);
+        assert_eq!((cluster.verdict().as_str(), cluster.status().transitions), ("Alive", 0), "the Lease is its own");
+        assert_eq!(cluster.condition("TimingSuspect"), "False Fits", "reported after {reported_at}");
+        let told = usize::from(!crash_is_reported && reported_at > 5_000);
+        assert_eq!(cluster.count("Tell LateRenewals"), told, "reported after {reported_at}");
+        // One that is late all the same is told of.
+        pause(&mut cluster, 12_000);
+        assert_eq!(cluster.condition("TimingSuspect"), "True LateRenewals");
+    }
+}
+
+#[test]
+fn the_restart_of_a_container_that_is_not_watched_excuses_nothing() {
+    let with_proxy = |proxy| pod("web-0", "u0", "n1", "Running", &[("app", running(0)), ("proxy", proxy)]);
+    let mut cluster = Cluster::new(&json!({"candidates": {"containers": ["app"]}}));
+    cluster.put_pod(with_proxy(running(0)));
+    cluster.renew_times("web-0", 10);
+    let at = i64::try_from(cluster.now).unwrap();
+    cluster.put_pod(with_proxy(restarted(at + 1_000, at)));
+    pause(&mut cluster, 12_000);
+    assert_eq!(cluster.condition("TimingSuspect"), "True LateRenewals");
+}
+
+#[test]
+fn a_leader_that_acquires_its_own_lease_anew_did_not_renew_late() {
+    let mut cluster = three(&json!({}));
+    cluster.pass(12_000);
+    let mut spec = cluster.lease();
+    let at = micro_time(i64::try_from(cluster.now).unwrap());
+    (spec["acquireTime"], spec["renewTime"]) = (json!(at), json!(at));
+    cluster.set_lease(&spec);
+    cluster.renew_times("web-0", 6);
+    assert_eq!((cluster.condition("TimingSuspect").as_str(), cluster.status().transitions), ("False Fits", 0));
+}
+
+#[test]
+fn a_library_that_renews_late_by_design_is_told_of_only_when_the_lease_ran_out_and_to_renew_more_often() {
+    let mut cluster =
+        Cluster::new(&json!({"lease": {"durationSeconds": 15, "renewDeadlineSeconds": 14, "retryPeriodSeconds": 11}}));
+    cluster.put_pod(candidate(0, running(0)));
+    for _ in 0..40 {
+        cluster.renew("web-0");
+        cluster.pass(11_000);
+    }
+    assert_eq!((cluster.condition("TimingSuspect").as_str(), cluster.count("Tell LateRenewals")), ("False Fits", 0));
+    cluster.pass(6_000);
+    cluster.renew_times("web-0", 4);
+    assert_eq!(cluster.condition("TimingSuspect"), "True LateRenewals");
+    let told = message(&cluster, "TimingSuspect");
+    assert!(told.ends_with("renew more often: most renewals come 8.0 s or more after the one before, which leaves little of 15 s for a pause"), "{told}");
 }
 
 #[test]
@@ -264,6 +547,11 @@ fn a_leader_that_renews_but_stays_unready_is_named() {
     cluster.put_pod(unready(1));
     cluster.renew_times("web-0", 30);
     assert_eq!(cluster.condition("LeaderSuspect"), "False Sound", "a standby may be");
+    let mut leader = leaving(0, running(0));
+    leader["status"]["conditions"][0]["status"] = json!("False");
+    cluster.put_pod(leader);
+    cluster.renew_times("web-0", 30);
+    assert_eq!(cluster.condition("LeaderSuspect"), "False Sound", "one that is being deleted has to be");
 }
 
 #[test]
@@ -290,4 +578,9 @@ fn leadership_that_comes_back_by_releases_or_to_a_pod_that_is_gone_is_no_split_b
     cluster.delete(Kind::Pod, "web-1");
     cluster.renew_times("web-0", 1);
     assert_eq!(cluster.condition("LeaderSuspect"), "False Sound");
+    let mut cluster = three(&json!({}));
+    cluster.renew_times("web-1", 1);
+    cluster.put_pod(leaving(1, running(0)));
+    cluster.renew_times("web-0", 1);
+    assert_eq!(cluster.condition("LeaderSuspect"), "False Sound", "it is being deleted");
 }

@@ -139,7 +139,11 @@ fn shop() -> Scope {
 fn a_missing_right_is_told_once_and_its_mend_soon() {
     let mut cluster = led_without(&UPDATE);
     assert_eq!(authorized(&cluster), "False MissingRights");
-    assert!(message(&cluster).contains("ServiceAccount app may not update Lease web"), "{}", message(&cluster));
+    assert!(
+        message(&cluster).contains("ServiceAccount app may not update or patch Lease web"),
+        "{}",
+        message(&cluster)
+    );
     cluster.renew_times("web-0", 10);
     assert_eq!(events(&cluster).len(), 1);
     cluster.api.denied.clear();
@@ -226,7 +230,11 @@ fn a_pod_that_comes_or_goes_is_a_question_only_if_its_account_is_new() {
     assert_eq!(authorized(&cluster), "True Authorized");
     cluster.pass(2_000);
     assert_eq!(authorized(&cluster), "False MissingRights");
-    assert!(message(&cluster).starts_with("ServiceAccount other may not update Lease web;"), "{}", message(&cluster));
+    assert!(
+        message(&cluster).starts_with("ServiceAccount other may not update or patch Lease web;"),
+        "{}",
+        message(&cluster)
+    );
     cluster.delete(Kind::Pod, "web-2");
     cluster.pass(6_000);
     assert_eq!(authorized(&cluster), "True Authorized");

@@ -58,9 +58,11 @@ fn written(namespace: &'static str, flag: bool) -> Vec<(String, Cluster)> {
         ("free", |c| c.set_lease(&json!({"holderIdentity": "", "leaseDurationSeconds": 1}))),
     ];
     let mut played = Vec::new();
-    for spec in &specs {
+    for mut spec in specs {
+        // One that candidates have to be told of.
+        spec["lease"]["retryPeriodSeconds"] = json!(3);
         for (name, die) in deaths {
-            let mut cluster = Cluster::in_namespace(Some(namespace), flag, spec);
+            let mut cluster = Cluster::in_namespace(Some(namespace), flag, &spec);
             cluster.put_pod(web_0("u0", running(0)));
             cluster.renew_times("web-0", 4);
             assert_eq!(cluster.verdict(), "Alive");

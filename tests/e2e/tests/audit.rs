@@ -58,7 +58,7 @@ async fn a_candidate_that_can_never_lead_is_named_and_leads_once_the_commands_to
     place.run(&Candidates::named("billing").without_update().without_create().pod()).await?;
     let group = until_lacking(&place).await?;
     let told = message(&group);
-    assert!(told.starts_with("ServiceAccount billing may not update Lease billing;"), "{told}");
+    assert!(told.starts_with("ServiceAccount billing may not update or patch Lease billing;"), "{told}");
     assert_eq!(place.until_event("billing", "MissingRights").await?, told);
     let pod: Pod = place.pods().get("billing").await?;
 
@@ -95,7 +95,7 @@ async fn of_two_accounts_the_one_that_lacks_a_right_is_named() -> Result<()> {
     let other = Candidates::named("batch").lease("billing").of_group("billing").without_update();
     place.run(&other.pod()).await?;
     let told = message(&until_lacking(&place).await?);
-    assert!(told.starts_with("ServiceAccount batch may not update Lease billing;"), "{told}");
+    assert!(told.starts_with("ServiceAccount batch may not update or patch Lease billing;"), "{told}");
     place.delete_pod("batch").await?;
     let told = message(&until_authorized(&place).await?);
     assert!(told.starts_with("ServiceAccount billing may get and renew Lease billing"), "{told}");

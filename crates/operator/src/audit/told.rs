@@ -103,12 +103,14 @@ pub fn suffices(subject: &Subject, answers: &Answers) -> bool {
     lacking(subject, answers).is_empty() && may_create(subject, answers)
 }
 
-/// The accounts that lack a right on the Lease, with the verbs.
+/// The accounts that lack a right on the Lease, with the verbs. Which of the two it renews by is the elector's choice, so
+/// one is enough, and where both lack both are named.
 fn lacking<'a>(subject: &'a Subject, answers: &Answers) -> Vec<(&'a str, Vec<&'static str>)> {
     let lacks = |account: usize| {
         let may = |right| answers.allow(account, right);
-        let update = may(Right::Update) || may(Right::Patch);
-        [(may(Right::Get), "get"), (update, "update")].into_iter().filter(|(may, _)| !may).map(|(_, verb)| verb)
+        let renew = may(Right::Update) || may(Right::Patch);
+        let needs = [(may(Right::Get), "get"), (renew, "update"), (renew, "patch")];
+        needs.into_iter().filter(|(may, _)| !may).map(|(_, verb)| verb)
     };
     let accounts = subject.accounts.iter().enumerate();
     accounts.map(|(at, name)| (&**name, lacks(at).collect::<Vec<_>>())).filter(|(_, verbs)| !verbs.is_empty()).collect()
@@ -171,7 +173,7 @@ fn grant(group: &Key, lease: &str, accounts: &[&str]) -> String {
     let subjects: Vec<_> = accounts.iter().map(|account| format!("--serviceaccount={namespace}:{account}")).collect();
     let binding = format!("leadergroup-{name}-{}", accounts.first().unwrap_or(&""));
     format!(
-        "kubectl create role leadergroup-{name} -n {namespace} --verb=get,watch,update \
+        "kubectl create role leadergroup-{name} -n {namespace} --verb=get,watch,update,patch \
          --resource=leases.coordination.k8s.io --resource-name={lease}; \
          kubectl create rolebinding {binding} -n {namespace} --role=leadergroup-{name} {}",
         subjects.join(" ")

@@ -4,6 +4,7 @@
 //! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
 
 use leadergroup_api::{OnRestart, UnconfirmedPolicy, Verdict};
+use leadergroup_elector::Timing;
 
 use super::action::{Action, Clear, Ground};
 use super::memory::{Memory, ReadPods};
@@ -74,7 +75,8 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
     next
 }
 
-/// What tells the candidates of the group's timing, if the Lease is theirs and does not yet.
+/// What tells the candidates of the group's timing, if the Lease is theirs and does not yet. One that asks for nothing is
+/// left so by a group of the timing that electors have by themselves.
 fn ask_timing(
     snapshot: &Snapshot<'_>,
     memory: &Memory,
@@ -85,7 +87,11 @@ fn ask_timing(
     let plan = snapshot.plan;
     let timing = [plan.duration, plan.renew_deadline, plan.retry_period];
     let theirs = matches!(judgement.verdict, Verdict::Alive | Verdict::Free | Verdict::LeaseExpired);
-    let wanted = theirs && snapshot.observed.is_none() && lease.asks != Some(timing) && memory.may_ask(timing, now);
+    let asked = lease.asks.unwrap_or_else(|| {
+        let default = Timing::DEFAULT;
+        [default.lease_duration(), default.renew_deadline(), default.retry_period()].map(|span| span.as_secs())
+    });
+    let wanted = theirs && snapshot.observed.is_none() && asked != timing && memory.may_ask(timing, now);
     wanted.then(|| Action::AskTiming {
         lease: Key::new(&snapshot.group.key.namespace, &plan.lease_name),
         uid: lease.uid.clone(),

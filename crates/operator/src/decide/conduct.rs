@@ -14,7 +14,7 @@ use super::status::Draft;
 use super::terms::Terms;
 use crate::index::Snapshot;
 use crate::judge::Judgement;
-use crate::model::{Phase, Pod, State};
+use crate::model::{Came, Lease, Phase, Pod, State};
 use crate::renewals::{Rhythm, TOLD_FOR};
 use crate::time::{Mono, Now};
 
@@ -35,6 +35,8 @@ const UNREADY_FOR: u32 = 2;
 /// The reasons of [`TIMING_SUSPECT`] that a transition gives, and that an operator takes over from the one before it.
 const TAKEN_EARLY: &str = "TakenEarly";
 const NEEDLESS: &str = "NeedlessTransition";
+/// The one that the term's renewals give, which is taken over too.
+const LATE: &str = "LateRenewals";
 /// The one that is no Event: candidates that take up a new timing differ from it for a moment.
 pub const OTHER_DURATION: &str = "OtherDuration";
 /// The reason of [`LEADER_SUSPECT`] that an operator takes over from the one before it.
@@ -45,11 +47,13 @@ const LEADER_NOT_READY: &str = "LeaderNotReady";
 pub struct Conduct {
     /// What the last transition says about the timing.
     advice: Option<Advice>,
+    /// What this term's renewals say about it.
+    late: Option<Box<Advice>>,
     /// The UID of the leader's pod that is not Ready, and from when on that is told.
     unready: Option<(String, Mono)>,
 }
 
-/// What a transition says about the timing.
+/// What a transition, or a late renewal, says about the timing.
 #[derive(Clone, Debug)]
 struct Advice {
     reason: &'static str,
@@ -68,7 +72,11 @@ pub(super) struct Told {
 impl Told {
     fn tell(&mut self, draft: Draft, until: impl Into<Option<Mono>>) {
         self.drafts.push(draft);
-        self.recheck_at = self.recheck_at.into_iter().chain(until.into()).min();
+        self.recheck(until);
+    }
+
+    fn recheck(&mut self, at: impl Into<Option<Mono>>) {
+        self.recheck_at = self.recheck_at.into_iter().chain(at.into()).min();
     }
 }
 
@@ -83,14 +91,18 @@ pub(super) fn follow(
 ) -> Told {
     let duration = Duration::from_secs(snapshot.plan.duration);
     if memory.is_first() {
-        memory.conduct.advice = taken_over(base, duration, now);
+        (memory.conduct.late, memory.conduct.advice) = match taken_over(base, snapshot, duration, now) {
+            Some(told) if told.reason == LATE => (Some(Box::new(told)), None),
+            told => (None, told),
+        };
     }
     if terms.began {
         memory.conduct.advice = advice(base, snapshot, terms, now);
+        memory.conduct.late = None;
     }
     let leader = judgement.subject.as_ref().filter(|_| judgement.verdict == Verdict::Alive);
     let leader = leader.and_then(|s| snapshot.candidates.iter().find(|pod| pod.uid == s.uid));
-    let unready = leader.filter(|pod| !pod.ready).map(|pod| pod.uid.clone());
+    let unready = leader.filter(|pod| !pod.ready && !pod.leaving).map(|pod| pod.uid.clone());
     let told_before = |c: &Condition| c.type_ == LEADER_SUSPECT && c.reason == LEADER_NOT_READY;
     let grace = if memory.is_first() && base.conditions.iter().any(told_before) { 0 } else { UNREADY_FOR };
     memory.conduct.unready = unready.map(|uid| match memory.conduct.unready.take() {
@@ -111,9 +123,13 @@ fn left(since: jiff::Timestamp, span: Duration, now: Now) -> Option<Mono> {
     span.checked_sub(passed).filter(|left| !left.is_zero()).map(|left| now.mono.saturating_add(left))
 }
 
-/// Whether the pod of a former term still is a candidate, as far as that is known.
+/// Whether the pod of a former term still is a candidate, and is to stay one. One that was not known goes by its identity.
 fn remains(snapshot: &Snapshot<'_>, term: &Transition) -> bool {
-    term.pod_uid.as_ref().is_none_or(|uid| snapshot.candidates.iter().any(|p| p.uid == *uid && p.phase == Phase::Live))
+    let is_it = |pod: &Pod| match &term.pod_uid {
+        Some(uid) => pod.uid == *uid,
+        None => snapshot.plan.identity.fits(&term.leader, pod),
+    };
+    snapshot.candidates.iter().any(|pod| pod.phase == Phase::Live && !pod.leaving && is_it(pod))
 }
 
 fn flapping(told: &mut Told, snapshot: &Snapshot<'_>, history: &[Transition], within: Duration, now: Now) {
@@ -134,23 +150,18 @@ fn flapping(told: &mut Told, snapshot: &Snapshot<'_>, history: &[Transition], wi
     told.tell(Draft::new(FLAPPING, true, "TooManyTransitions", message), until);
 }
 
-fn timing(told: &mut Told, snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement, now: Now) {
+fn timing(told: &mut Told, snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement, now: Now) {
     let suspect = |reason: &str, message: String| Draft::new(TIMING_SUSPECT, true, reason, message);
     let plan = snapshot.plan;
+    let lease = snapshot.lease.filter(|_| matches!(judgement.verdict, Verdict::Alive | Verdict::LeaseExpired));
+    if let Some(lease) = lease {
+        told.recheck(follow_late(snapshot, lease, &mut memory.conduct, now));
+    }
     if let Some(advice) = memory.conduct.advice.as_ref().filter(|advice| now.mono < advice.until) {
         return told.tell(suspect(advice.reason, advice.message.clone()), advice.until);
     }
-    let lease = snapshot.lease.filter(|_| matches!(judgement.verdict, Verdict::Alive | Verdict::LeaseExpired));
-    if let Some((lease, late)) = lease.and_then(|lease| Some((lease, lease.renewals.late(now.mono)?))) {
-        let message = format!(
-            "renewals of {:?} come late: one came {} after the one before{}, of a Lease that others may take after {} s; {}",
-            lease.record.holder().unwrap_or_default(),
-            seconds(late.gap),
-            late.others.map(|others| format!(" (99 of 100 within {})", seconds(others))).unwrap_or_default(),
-            lease.record.duration().unwrap_or(plan.duration),
-            longer(snapshot, late.gap)
-        );
-        return told.tell(suspect("LateRenewals", message), late.until);
+    if let Some(late) = memory.conduct.late.as_ref().filter(|late| lease.is_some() && now.mono < late.until) {
+        return told.tell(suspect(late.reason, late.message.clone()), late.until);
     }
     let recorded = lease.and_then(|lease| lease.record.duration());
     if let Some(recorded) = recorded.filter(|recorded| *recorded != plan.duration) {
@@ -164,13 +175,40 @@ fn timing(told: &mut Told, snapshot: &Snapshot<'_>, memory: &Memory, judgement: 
     told.tell(Draft::new(TIMING_SUSPECT, false, "Fits", "nothing speaks against the timing"), None);
 }
 
-/// What the transition to the term that has just begun says about the timing, if the one who led before still runs.
+/// Takes in the late renewal that the Lease remembers, if any; when to look again.
+fn follow_late(snapshot: &Snapshot<'_>, lease: &Lease, conduct: &mut Conduct, now: Now) -> Option<Mono> {
+    let late = lease.renewals.late(now.mono)?;
+    if now.mono < late.due {
+        return Some(late.due);
+    }
+    let duration = lease.record.duration().unwrap_or(snapshot.plan.duration);
+    let message = format!(
+        "renewals of {:?} come late: one came {} after the one before{}, of a Lease that others may take after {duration} s; {}",
+        lease.record.holder().unwrap_or_default(),
+        seconds(late.gap),
+        late.others.map(|others| format!(" (99 of 100 within {})", seconds(others))).unwrap_or_default(),
+        longer(snapshot, late.gap, late.most_exceed)
+    );
+    if !late.is_excused {
+        conduct.late = Some(Box::new(Advice { reason: LATE, message, until: late.until }));
+    } else if conduct.late.as_ref().is_some_and(|told| told.message == message) {
+        // The restart was reported late.
+        conduct.late = None;
+    }
+    None
+}
+
+/// What the transition to the term that has just begun says about the timing, if the one who led before still runs, and it
+/// is known how long the Lease stood still.
 fn advice(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, terms: &Terms, now: Now) -> Option<Advice> {
     let newest = terms.history.first()?;
-    let (former, before) = (base.holder.as_ref()?, snapshot.lease?.before.as_ref()?);
+    // The moment at which a Lease runs out is that at which it is read, and often that at which another takes it.
+    let lease = snapshot.lease.filter(|lease| lease.came != Came::Listed)?;
+    let (former, before) = (base.holder.as_ref()?, lease.before.as_ref().filter(|before| !before.came.after_gap())?);
     let runs = |pod: &&Pod| {
         Some(&pod.uid) == former.pod_uid.as_ref()
             && pod.phase == Phase::Live
+            && !pod.leaving
             && pod.containers.iter().any(|c| c.state == State::Running)
     };
     let pod = snapshot.candidates.iter().copied().find(runs)?;
@@ -184,7 +222,7 @@ fn advice(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, terms: &Terms, now:
                 "{who}, {} after its last renewal{}; if it was only slow, {}; if it hung, the takeover was right",
                 seconds(still),
                 before.rhythm.map(rhythm).unwrap_or_default(),
-                longer(snapshot, still)
+                longer(snapshot, still, before.rhythm.and_then(|rhythm| rhythm.most_exceed))
             );
             (NEEDLESS, message)
         }
@@ -205,11 +243,18 @@ fn advice(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, terms: &Terms, now:
     Some(Advice { reason, message, until })
 }
 
-/// The advice that the status gives already, from an operator before this one.
-fn taken_over(base: &LeaderGroupStatus, duration: Duration, now: Now) -> Option<Advice> {
+/// What the status says of the timing already, from an operator before this one. A transition's advice came with the newest;
+/// a late renewal after that, and no earlier than the condition became true. It says nothing of a later transition.
+fn taken_over(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, duration: Duration, now: Now) -> Option<Advice> {
+    let stored = snapshot.group.status.as_ref()?.history.first();
+    if base.history.first() != stored {
+        return None;
+    }
     let told = base.conditions.iter().find(|c| c.type_ == TIMING_SUSPECT && c.status == "True")?;
-    let reason = [TAKEN_EARLY, NEEDLESS].into_iter().find(|reason| *reason == told.reason)?;
-    let until = left(told.last_transition_time.0, duration.saturating_mul(TOLD_FOR), now)?;
+    let reason = [TAKEN_EARLY, NEEDLESS, LATE].into_iter().find(|reason| *reason == told.reason)?;
+    let newest = base.history.first()?.time.0;
+    let since = if reason == LATE { newest.max(told.last_transition_time.0) } else { newest };
+    let until = left(since, duration.saturating_mul(TOLD_FOR), now)?;
     Some(Advice { reason, message: told.message.clone(), until })
 }
 
@@ -220,9 +265,18 @@ fn rhythm(rhythm: Rhythm) -> String {
 }
 
 /// The timing that rides out such a pause: a leader gives up at its renew deadline, and others may take over after the
-/// duration, so the pause has to fit into the one, and that into the other.
-fn longer(snapshot: &Snapshot<'_>, pause: Duration) -> String {
+/// duration, so the pause has to fit into the one, and that into the other. A library that renews late by design would with
+/// a longer duration only renew later still.
+fn longer(snapshot: &Snapshot<'_>, pause: Duration, most_exceed: Option<Duration>) -> String {
     let plan = snapshot.plan;
+    if let Some(rhythm) = most_exceed.filter(|rhythm| rhythm.saturating_mul(2) >= Duration::from_secs(plan.duration)) {
+        return format!(
+            "have the candidates renew more often: most renewals come {} or more after the one before, which leaves little \
+             of {} s for a pause",
+            seconds(rhythm),
+            plan.duration
+        );
+    }
     let deadline = (pause.as_secs() * 5 / 4 + 1).max(plan.renew_deadline);
     let duration = (deadline * 3 / 2).max(plan.duration);
     format!(

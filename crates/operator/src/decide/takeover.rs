@@ -58,7 +58,9 @@ fn begin(base: &mut LeaderGroupStatus, tenure: &Tenure, after: Option<End>) {
         from: base.history.first().map(|t| t.leader.clone()),
         reason: after.map_or(TransitionReason::First, |end| end.reason),
         time: Time(tenure.began_wall),
-        leaderless_seconds: after.map(|end| seconds(tenure.began.saturating_sub(end.at))),
+        leaderless_seconds: after
+            .filter(|end| end.reason != TransitionReason::Unobserved)
+            .map(|end| seconds(tenure.began.saturating_sub(end.at))),
         unobserved: None,
     };
     base.history.insert(0, transition);

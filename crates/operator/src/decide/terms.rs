@@ -7,7 +7,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use leadergroup_api::{LeaderGroupStatus, Transition, TransitionReason, Verdict};
 
-use super::memory::{Memory, Successor};
+use super::memory::{End, Memory, Successor};
 use crate::index::Snapshot;
 use crate::judge::Judgement;
 use crate::model::Lease;
@@ -100,7 +100,7 @@ fn retaken_unseen(base: &LeaderGroupStatus, memory: &Memory, lease: &Lease) -> b
 
 /// Whether there may have been terms before the present record that nobody has told of.
 fn may_hide_terms(memory: &Memory, lease: &Lease) -> bool {
-    lease.after_gap || memory.is_blind()
+    lease.came.after_gap() || memory.is_blind()
 }
 
 /// By how much the Lease's counter is ahead of what was last seen.
@@ -144,16 +144,9 @@ fn replaced(
 
 fn why_new_holder(memory: &Memory, lease: &Lease, previous: Option<&str>) -> TransitionReason {
     let freed = previous.is_none_or(str::is_empty);
-    match (memory.end, &lease.before) {
-        (Some(end), _) if freed => end.reason,
-        (Some(end), _) if matches!(end.reason, TransitionReason::Cleared | TransitionReason::ClearedUnconfirmed) => {
-            end.reason
-        }
-        (_, Some(before)) if before.shrunk => TransitionReason::Released,
-        (_, Some(before)) if before.ran_out => TransitionReason::Expired,
-        (_, Some(_)) => TransitionReason::Taken,
-        (_, None) => TransitionReason::LeaseDeleted,
-    }
+    let cleared = |end: &End| matches!(end.reason, TransitionReason::Cleared | TransitionReason::ClearedUnconfirmed);
+    let known = memory.end.filter(|end| freed || cleared(end));
+    known.map_or_else(|| lease.why_another_holds_it(), |end| end.reason)
 }
 
 fn begin(terms: &mut Terms, memory: &mut Memory, lease: &Lease, holder: &str, reason: TransitionReason, now: Now) {

@@ -7,7 +7,7 @@ use kube::core::{Selector, SelectorExt};
 use leadergroup_api::{LeaderGroup, LeaderGroupStatus, StaleHolder};
 
 use crate::judge::Identity;
-use crate::model::Pod;
+use crate::model::{Container, Pod};
 use crate::traffic;
 
 /// A namespaced name.
@@ -89,6 +89,12 @@ impl Plan {
     /// Whether the pod is a candidate.
     pub fn selects(&self, pod: &Pod) -> bool {
         self.selector.matches(&pod.labels)
+    }
+
+    /// The pod's containers that are watched and that it has.
+    pub fn watched_of<'p>(&'p self, pod: &'p Pod) -> impl Iterator<Item = &'p Container> {
+        let all = self.watched.is_empty() || pod.shared_pid;
+        pod.containers.iter().filter(move |c| all || self.watched.contains(&c.name))
     }
 
     fn new(group: &LeaderGroup) -> Result<Self, String> {

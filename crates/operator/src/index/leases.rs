@@ -1,7 +1,7 @@
 //! The Leases of the index: as watches and reads bring them.
 
 use super::{Cause, Index, Key, is_older};
-use crate::model::Lease;
+use crate::model::{Came, Lease};
 use crate::time::{Mono, Now};
 use crate::wire::LeaseWire;
 
@@ -11,7 +11,7 @@ impl Index {
         let Some(key) = self.lease_key(group) else { return };
         match read {
             Some(wire) => {
-                self.apply_lease(wire, true, now);
+                self.apply_lease(wire, Came::Read, now);
                 if let Some(lease) = self.leases.get_mut(&key)
                     && lease.moved_at <= requested_at
                 {
@@ -38,8 +38,7 @@ impl Index {
         Some(Key::new(&group.namespace, &plan.lease_name))
     }
 
-    /// `after_gap` says that versions in between may have gone unseen.
-    pub(super) fn apply_lease(&mut self, wire: LeaseWire, after_gap: bool, now: Now) {
+    pub(super) fn apply_lease(&mut self, wire: LeaseWire, came: Came, now: Now) {
         let key = Key::of(&wire.metadata);
         let uid = wire.metadata.uid.clone().unwrap_or_default();
         let mut cause = Cause::Change;
@@ -58,7 +57,7 @@ impl Index {
                 let told =
                     |lease: &Lease| (lease.asks, lease.clock_off_by, lease.renewals.late(now.mono).map(|l| l.gap));
                 let before = told(lease);
-                let moved = lease.observe(wire, after_gap, now);
+                let moved = lease.observe(wire, came, now);
                 if told(lease) != before {
                     cause = Cause::Change;
                 } else if !moved {
@@ -75,12 +74,24 @@ impl Index {
                 self.leases.insert(key.clone(), Lease::found(wire, now));
             }
         }
-        if let Some(lease) = self.leases.get(&key).filter(|_| holder_changed || after_gap) {
+        if let Some(lease) = self.leases.get(&key).filter(|_| holder_changed || came.after_gap()) {
             for (_, group) in self.by_lease.get(&key).into_iter().flatten() {
-                self.tenures.note(group, lease, after_gap, now);
+                self.tenures.note(group, lease, came.after_gap(), now);
             }
         }
         self.touch_lease_groups(&key, cause);
+    }
+
+    /// Excuses a late renewal by a container's restart, which may be reported after it. Both are by one node's clock.
+    pub(super) fn note_restart(&mut self, group: &Key) {
+        let Some(Ok(plan)) = self.groups.get(group).map(|g| &g.plan) else { return };
+        let Some(lease) = self.leases.get_mut(&Key::new(&group.namespace, &plan.lease_name)) else { return };
+        let (Some(holder), Some(pods)) = (lease.record.holder(), self.pods.get(&group.namespace)) else { return };
+        lease.renewals.excuse(|after| {
+            let holders =
+                self.members.of(group).filter_map(|name| pods.get(name)).filter(|p| plan.identity.fits(holder, *p));
+            holders.flat_map(|pod| plan.watched_of(pod)).any(|c| c.started_at.is_some_and(|at| at > after))
+        });
     }
 
     fn touch_lease_groups(&mut self, lease: &Key, cause: Cause) {

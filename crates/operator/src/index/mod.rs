@@ -9,6 +9,7 @@ mod group;
 mod leases;
 mod listing;
 mod members;
+mod nodes;
 mod observed;
 mod routes;
 mod tenures;
@@ -30,7 +31,7 @@ use routes::Routes;
 use tenures::Tenures;
 pub use tenures::{Ended, Tenure};
 
-use crate::model::{Gone, Lease, Node, Phase, Pod};
+use crate::model::{Came, Gone, Lease, Node, Phase, Pod};
 use crate::time::Now;
 use crate::traffic::Existing;
 use crate::traffic::wire::{ServiceWire, SliceWire};
@@ -166,9 +167,9 @@ impl Index {
                     // A list is the truth, even of what a restored etcd brought back.
                     self.deleted_leases.remove(&key);
                     self.listing[1].saw(within, key);
-                    self.apply_lease(lease, true, now);
+                    self.apply_lease(lease, Came::Listed, now);
                 }
-                Event::Apply(lease) => self.apply_lease(lease, false, now),
+                Event::Apply(lease) => self.apply_lease(lease, Came::InOrder, now),
                 Event::Delete(lease) => self.delete_lease(&Key::of(&lease.metadata), true, now),
                 Event::InitDone => {
                     for key in self.listing[1].end(within, self.leases.keys()) {
@@ -224,13 +225,6 @@ impl Index {
         }
     }
 
-    /// Notes whether nodes can be read, which every judgement may depend on.
-    fn hide_nodes(&mut self, hidden: bool) {
-        if std::mem::replace(&mut self.nodes_hidden, hidden) != hidden {
-            self.touched.extend(self.groups.keys().map(|key| (key.clone(), Cause::Change)));
-        }
-    }
-
     /// The groups touched since the last call, in order.
     pub fn take_touched(&mut self) -> Vec<(Key, Cause)> {
         std::mem::take(&mut self.touched)
@@ -269,6 +263,7 @@ impl Index {
     /// Everything a decision about the group looks at.
     pub fn snapshot(&mut self, key: &Key) -> Option<Snapshot<'_>> {
         self.note_seeking(key);
+        self.note_restart(key);
         let group = self.groups.get(key)?;
         let plan = group.plan.as_ref().ok()?;
         let lease_key = Key::new(&key.namespace, &plan.lease_name);
@@ -490,36 +485,6 @@ impl Index {
         let lease = self.leases.get(&Key::new(&group.namespace, &plan.lease_name));
         let holder = lease.and_then(|l| l.record.holder());
         self.gone.remember(group, gone, |pod| holder.is_some_and(|h| plan.identity.fits(h, pod)));
-    }
-
-    fn apply_node(&mut self, wire: NodeWire, now: Now) {
-        let name = wire.metadata.name.clone().unwrap_or_default();
-        let mut node = Node::from(wire);
-        let known = self.nodes.get(&name);
-        node.lost_since =
-            (node.out_of_service && !node.ready).then(|| known.and_then(|n| n.lost_since).unwrap_or(now.mono));
-        if known == Some(&node) {
-            return;
-        }
-        self.nodes.insert(name.clone(), node);
-        self.touch_node(&name);
-    }
-
-    fn delete_node(&mut self, name: &str) {
-        if self.nodes.remove(name).is_some() {
-            self.touch_node(name);
-        }
-    }
-
-    fn touch_node(&mut self, node: &str) {
-        for (key, names) in self.members.all() {
-            let pods = self.pods.get(&key.namespace);
-            let existing = names.iter().filter_map(|n| pods?.get(n));
-            let gone = self.gone.of(key).map(|g| &g.pod);
-            if existing.chain(gone).any(|p| p.node.as_deref() == Some(node)) {
-                self.touched.push((key.clone(), Cause::Change));
-            }
-        }
     }
 }
 

@@ -99,8 +99,6 @@ fn ended(lease: &Lease, now: Now) -> Ended {
         Some(reason @ TransitionReason::Expired) => Ended { at: before.moved_at, reason },
         Some(reason) => Ended { at: now.mono, reason },
         None if freed => Ended { at: now.mono, reason: TransitionReason::Released },
-        None if before.shrunk => Ended { at: before.moved_at, reason: TransitionReason::Released },
-        None if before.ran_out => Ended { at: before.moved_at, reason: TransitionReason::Expired },
-        None => Ended { at: before.moved_at, reason: TransitionReason::Taken },
+        None => Ended { at: before.moved_at, reason: lease.why_another_holds_it() },
     }
 }

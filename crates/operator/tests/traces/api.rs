@@ -64,12 +64,6 @@ async fn answer(State(seen): State<watch::Sender<Vec<String>>>, method: Method, 
         ("GET", "/apis/coordination.k8s.io/v1/leases") => (200, list(&[lease(1, "web-0")])),
         ("GET", LEASE) => (200, lease(1, "web-0")),
         ("PATCH", LEASE) if !clears.is_empty() => (200, lease(2, "")),
-        // The timing that the group asks for.
-        ("PATCH", LEASE) => {
-            let mut lease = lease(3, "");
-            lease["metadata"]["annotations"] = sent["metadata"]["annotations"].clone();
-            (200, lease)
-        }
         ("PUT", STATUS) => (200, sent),
         ("POST", EVENTS) => {
             (403, json!({"kind": "Status", "status": "Failure", "code": 403, "message": "no Events here"}))
