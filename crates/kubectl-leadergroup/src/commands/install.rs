@@ -13,7 +13,7 @@ use crate::output;
 pub const NAMESPACE: &str = "leadergroup-system";
 
 /// The files that `config/default` consists of, besides the definition.
-const FILES: [&str; 11] = [
+const FILES: [&str; 15] = [
     include_str!("../../../../config/default/namespace.yaml"),
     include_str!("../../../../config/rbac/account/service_account.yaml"),
     include_str!("../../../../config/rbac/account/leader_election_role.yaml"),
