@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use leadergroup_e2e::OPERATOR_NAMESPACE;
 use leadergroup_e2e::cluster::workspace_root;
-use leadergroup_e2e::packages::{documents, kustomize, render, render_as};
+use leadergroup_e2e::packages::{kustomize, render, render_as};
 use serde_json::{Value, json};
 
 use super::{of_kind, strings, text, the};
@@ -59,19 +59,15 @@ fn pairs(some: &Value, others: &Value) -> Vec<[String; 2]> {
         .collect()
 }
 
-/// A kustomization with components, as a user writes it.
-fn with_component(base: &str, component: &str) -> Result<Vec<Value>> {
-    let mut objects = kustomize(base)?;
-    let namespace = text(the(&objects, "ServiceAccount"), "/metadata/namespace").to_owned();
-    let folder = workspace_root()?.join("config/components").join(component);
-    for file in ["role.yaml", "role_binding.yaml"] {
-        let mut found = documents(&fs::read_to_string(folder.join(file))?)?;
-        if let Some(subject) = found[0].pointer_mut("/subjects/0/namespace") {
-            *subject = json!(namespace);
-        }
-        objects.append(&mut found);
-    }
-    Ok(objects)
+/// A kustomization on top of one of `config`, as a user writes it; `rest` are its other lines.
+fn on_top(base: &str, component: &str, rest: &str) -> Result<Vec<Value>> {
+    let folders = workspace_root()?.join("target/tmp");
+    fs::create_dir_all(&folders)?;
+    let folder = tempfile::tempdir_in(folders)?;
+    let config = "../../../config";
+    let text = format!("resources: [{config}/{base}]\ncomponents: [{config}/components/{component}]\n{rest}");
+    fs::write(folder.path().join("kustomization.yaml"), text)?;
+    kustomize(folder.path().to_str().context("a path of text")?)
 }
 
 fn assert_same_rights(chart: &[Value], kustomize: &[Value]) {
@@ -90,9 +86,11 @@ fn the_chart_grants_what_the_kustomizations_grant() -> Result<()> {
     assert_same_rights(&render(OPERATOR_NAMESPACE, &[])?, &kustomize("config/default")?);
     assert_same_rights(&render("default", &[ONE_NAMESPACE])?, &kustomize("config/namespaced")?);
     let reads = render("default", &[ONE_NAMESPACE, "rbac.clusterReads=true"])?;
-    assert_same_rights(&reads, &with_component("config/namespaced", "cluster-reads")?);
+    assert_same_rights(&reads, &on_top("namespaced", "cluster-reads", "")?);
     let labels = render(OPERATOR_NAMESPACE, &["rbac.podLabels=true"])?;
-    assert_same_rights(&labels, &with_component("config/default", "pod-labels")?);
+    assert_same_rights(&labels, &on_top("default", "pod-labels", "")?);
+    let labels = render("default", &[ONE_NAMESPACE, "rbac.podLabels=true"])?;
+    assert_same_rights(&labels, &on_top("namespaced", "namespaced-pod-labels", "")?);
     Ok(())
 }
 
@@ -155,22 +153,15 @@ fn of_the_cluster(objects: &[Value]) -> BTreeSet<String> {
 #[test]
 fn installations_in_two_namespaces_take_nothing_from_each_other() -> Result<()> {
     // As the head of config/components/cluster-reads says.
-    let on_top = |namespace: &str| -> Result<Vec<Value>> {
-        let folder = workspace_root()?.join("target/tmp").join(format!("on-top-of-namespaced-{namespace}"));
-        fs::create_dir_all(&folder)?;
-        let text = format!(
-            "resources: [../../../config/namespaced]\ncomponents: [../../../config/components/cluster-reads]\n\
-             namespace: {namespace}\nnameSuffix: -{namespace}\n"
-        );
-        fs::write(folder.join("kustomization.yaml"), text)?;
-        kustomize(folder.to_str().context("a path of text")?)
+    let kustomization = |namespace: &str| {
+        on_top("namespaced", "cluster-reads", &format!("namespace: {namespace}\nnameSuffix: -{namespace}\n"))
     };
     let own = ["crds.enabled=false", "admissionPolicy.enabled=false", "rbac.clusterReads=true"];
     let release = |namespace: &str| {
         let watched = format!("watchNamespaces={{{namespace}}}");
         render(namespace, &[&own[..], &[watched.as_str()]].concat())
     };
-    for [shop, bank] in [[on_top("shop")?, on_top("bank")?], [release("shop")?, release("bank")?]] {
+    for [shop, bank] in [[kustomization("shop")?, kustomization("bank")?], [release("shop")?, release("bank")?]] {
         let (in_shop, in_bank) = (of_the_cluster(&shop), of_the_cluster(&bank));
         assert_eq!(in_shop.len(), 2, "a role and its binding: {in_shop:?}");
         assert!(in_shop.is_disjoint(&in_bank), "{in_shop:?} {in_bank:?}");
