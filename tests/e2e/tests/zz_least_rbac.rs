@@ -20,7 +20,8 @@ const USER: &str = "system:serviceaccount:leadergroup-system:leadergroup-operato
 /// A right: API group, resource with its subresource, verb.
 type Right = (String, String, String);
 
-/// Asked for by OpenShift of whoever writes pods' addresses into an EndpointSlice, and by no other API server.
+/// What `OpenShift` asks of whoever writes pods' addresses into an `EndpointSlice`, and no other API server: no request to
+/// the test cluster can use it.
 const OF_OPENSHIFT: (&str, &str, &str) = ("discovery.k8s.io", "endpointslices/restricted", "create");
 
 /// What the operator did.
