@@ -24,6 +24,7 @@ use crate::status::LeaderGroupStatus;
     category = "all",
     namespaced,
     status = "LeaderGroupStatus",
+    doc = "A group of candidate pods of which one leads, by holding a Lease. The operator tells in the status who leads and why that changed, and clears a holder that is proven dead.",
     derive = "PartialEq",
     validation = Rule::new("size(self.metadata.name) <= 63")
         .message("metadata.name must be at most 63 characters: it is used as the value of the label leadergroup.dev/group"),

@@ -17,6 +17,7 @@ mod kwok;
 mod layout;
 mod node;
 mod process;
+mod source;
 mod state;
 mod teardown;
 mod up;
@@ -71,6 +72,13 @@ pub fn binaries() -> anyhow::Result<PathBuf> {
 /// `actionlint`.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     binaries::program(name)
+}
+
+/// The folder with the definitions of the Prometheus operator's kinds, a YAML file each.
+pub fn prometheus_operator_definitions() -> anyhow::Result<PathBuf> {
+    let module = "github.com/prometheus-operator/prometheus-operator";
+    let source = source::folder("tests/cluster/binaries/prometheus-operator", module)?;
+    Ok(source.join("example/prometheus-operator-crd"))
 }
 
 /// Installs Debian packages, or says which ones to install where that is not possible.

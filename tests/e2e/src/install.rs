@@ -24,7 +24,7 @@ pub const OPERATOR_REPLICAS: i32 = 2;
 /// The image that `config/default` names.
 pub const OPERATOR_IMAGE: &str = "leadergroup.test/leadergroup-operator:dev";
 /// The image of the elector command in the test cluster, with the test workload in it at `/workload`.
-pub(crate) const ELECTOR_IMAGE: &str = "leadergroup.test/elector:dev";
+const ELECTOR_IMAGE: &str = "leadergroup.test/elector:dev";
 /// Says which build a Deployment's pods run: a new one replaces them.
 const BUILD: &str = "leadergroup.test/build";
 

@@ -22,7 +22,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use crate::command::{run, run_with_input};
-use crate::install::{ELECTOR_IMAGE, Installed};
+use crate::install::Installed;
+use crate::packages::sample;
 use crate::{ElectorPods, GroupView, LeaseView, Operator, Session, Timeline, Workload};
 
 /// How long a condition may take unless a test says otherwise.
@@ -112,11 +113,11 @@ impl Namespace {
         self.apply_all(&pods.objects(image)).await
     }
 
-    /// Applies a sample as it is published, with the elector's image of this cluster where it names one.
-    pub async fn apply_elector_sample(&self, sample: &str) -> Result<()> {
+    /// Applies a sample, with the elector's image of this cluster for every image, and with this program.
+    pub async fn apply_elector_sample(&self, published: &str, program: &str) -> Result<()> {
         let installed = self.installed;
         let image = tokio::task::spawn_blocking(|| installed.elector_image()).await??;
-        self.apply(&sample.replace(ELECTOR_IMAGE, image)).await
+        self.apply(&sample(published, image, program)?).await
     }
 
     async fn apply_all(&self, objects: &[serde_json::Value]) -> Result<()> {

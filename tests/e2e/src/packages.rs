@@ -39,9 +39,26 @@ pub fn chart() -> Result<PathBuf> {
 
 /// What the chart renders for a release `leadergroup`, without a cluster; `--set` takes each of the choices.
 pub fn render(namespace: &str, choices: &[&str]) -> Result<Vec<Value>> {
+    render_as("leadergroup", namespace, choices)
+}
+
+/// What the chart renders for a release of that name.
+pub fn render_as(release: &str, namespace: &str, choices: &[&str]) -> Result<Vec<Value>> {
     let mut command = helm()?;
-    command.args(["template", "leadergroup"]).arg(chart()?).args(["--namespace", namespace]);
+    command.args(["template", release]).arg(chart()?).args(["--namespace", namespace]);
     documents(&run(command.args(choices.iter().flat_map(|choice| ["--set", choice])))?)
+}
+
+/// A sample of `config/samples` with its placeholders replaced, as its user does it: each image by this one, and the program.
+pub fn sample(published: &str, image: &str, program: &str) -> Result<String> {
+    let mut parts = published.split("YOUR/");
+    let mut ours = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once(":TAG").context("a placeholder for an image is YOUR/NAME:TAG")?;
+        ours.push_str(image);
+        ours.push_str(rest);
+    }
+    Ok(ours.replace("/YOUR-PROGRAM", program))
 }
 
 /// The objects in a file of several.

@@ -1,5 +1,5 @@
 //! The operator has the rights that it needs, and no others: the API server's audit log of the other tests against the
-//! `ClusterRole`, and against the Role for the Lease that operators elect their leader by. Runs after all others, on the
+//! `ClusterRole`s, and against the Role for the Lease that operators elect their leader by. Runs after all others, on the
 //! same cluster.
 #![allow(missing_docs)]
 
@@ -19,6 +19,10 @@ const USER: &str = "system:serviceaccount:leadergroup-system:leadergroup-operato
 
 /// A right: API group, resource with its subresource, verb.
 type Right = (String, String, String);
+
+/// What `OpenShift` asks of whoever writes pods' addresses into an `EndpointSlice`, and no other API server: no request to
+/// the test cluster can use it.
+const OF_OPENSHIFT: (&str, &str, &str) = ("discovery.k8s.io", "endpointslices/restricted", "create");
 
 /// What the operator did.
 #[derive(Default)]
@@ -81,22 +85,27 @@ fn used(log: impl BufRead) -> Result<Used> {
 async fn the_operator_used_each_of_its_rights_and_lacked_none() -> Result<()> {
     let promise = "the operator's roles grant what it needs and nothing else";
     let Some(session) = Session::with_host(promise).await? else { return Ok(()) };
-    let anywhere = Api::<ClusterRole>::all(session.client()).get("leadergroup-operator").await?;
+    let cluster_roles = Api::<ClusterRole>::all(session.client());
+    let anywhere = cluster_roles.get("leadergroup-operator").await?;
+    let routing = cluster_roles.get("leadergroup-operator-routing").await?;
     let roles = Api::<Role>::namespaced(session.client(), OPERATOR_NAMESPACE);
     let own_lease = roles.get("leadergroup-operator-leader-election").await?;
     let log = session.cluster().layout()?.audit_log();
     let log = File::open(&log).with_context(|| format!("cannot read {}", log.display()))?;
     let used = used(BufReader::new(log))?;
     let (mut granted_anywhere, granted_to_own) = (granted(anywhere.rules.as_ref()), granted(own_lease.rules.as_ref()));
+    granted_anywhere.extend(granted(routing.rules.as_ref()));
+    let (group, resource, verb) = OF_OPENSHIFT;
+    assert!(granted_anywhere.remove(&(group.to_owned(), resource.to_owned(), verb.to_owned())), "{granted_anywhere:?}");
     // Installed by the test of spec.routing.podLabels, which has the operator be refused first.
-    let pod_labels = Api::<ClusterRole>::all(session.client()).get_opt("leadergroup-operator-pod-labels").await?;
+    let pod_labels = cluster_roles.get_opt("leadergroup-operator-pod-labels").await?;
     granted_anywhere.extend(granted(pod_labels.and_then(|role| role.rules).as_ref()));
     // An API server that has just started refuses what it has yet to load the roles for.
     let is_granted = |own: bool, right| granted_anywhere.contains(right) || own && granted_to_own.contains(right);
     let lacked: Vec<_> = used.refused.iter().filter(|(own, right)| !is_granted(*own, right)).collect();
     assert!(lacked.is_empty(), "the operator lacks rights: {lacked:?}");
     for (role, granted, used) in
-        [("ClusterRole", granted_anywhere, used.anywhere), ("Role", granted_to_own, used.own_lease)]
+        [("ClusterRoles", granted_anywhere, used.anywhere), ("Role", granted_to_own, used.own_lease)]
     {
         let unused: Vec<_> = granted.difference(&used).collect();
         assert!(

@@ -22,7 +22,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "leadergroup.image" -}}
 {{- with .Values.image -}}
-{{- .repository }}{{ with .digest }}@{{ . }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end -}}
+{{- .repository }}{{ with .digest }}@{{ . }}{{ else }}:{{ .tag | default (printf "v%s" $.Chart.AppVersion) }}{{ end -}}
 {{- end -}}
 {{- end }}
 
@@ -62,10 +62,16 @@ subjects:
   verbs: [get, list, watch{{ if .Values.rbac.podLabels }}, patch{{ end }}]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch{{ if .Values.rbac.routing }}, get, create, patch, delete{{ end }}]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch{{ if .Values.rbac.routing }}, get, create, patch, delete{{ end }}]
+{{- if .Values.rbac.routing }}
+# OpenShift asks for it of whoever writes pods' addresses into a slice. Elsewhere there is no such resource.
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices/restricted]
+  verbs: [create]
+{{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -13,13 +13,17 @@ use crate::output;
 pub const NAMESPACE: &str = "leadergroup-system";
 
 /// The files that `config/default` consists of, besides the definition.
-const FILES: [&str; 11] = [
+const FILES: [&str; 15] = [
     include_str!("../../../../config/default/namespace.yaml"),
     include_str!("../../../../config/rbac/account/service_account.yaml"),
     include_str!("../../../../config/rbac/account/leader_election_role.yaml"),
     include_str!("../../../../config/rbac/account/leader_election_role_binding.yaml"),
     include_str!("../../../../config/rbac/role.yaml"),
     include_str!("../../../../config/rbac/role_binding.yaml"),
+    include_str!("../../../../config/components/routing/role.yaml"),
+    include_str!("../../../../config/components/routing/role_binding.yaml"),
+    include_str!("../../../../config/users/view_role.yaml"),
+    include_str!("../../../../config/users/edit_role.yaml"),
     include_str!("../../../../config/admission/policy.yaml"),
     include_str!("../../../../config/admission/binding.yaml"),
     include_str!("../../../../config/operator/deployment.yaml"),

@@ -176,6 +176,14 @@ fn anothers(stored: &Stored, uid: &str) -> Option<RouteKind> {
 }
 
 fn told(write: &Write, why: &str, is_denied: bool) -> String {
+    let why = &match write {
+        Write::Label { .. } => why.to_owned(),
+        _ if is_denied && why.contains("forbidden") => format!(
+            "{why}; spec.routing needs the right to write Services and EndpointSlices: apply config/components/routing, or set \
+             the chart's rbac.routing to true"
+        ),
+        _ => why.to_owned(),
+    };
     match write {
         Write::Service { name, .. } => format!("could not write Service {name}: {why}"),
         Write::Slice { name, .. } | Write::Empty { name } => format!("could not write EndpointSlice {name}: {why}"),

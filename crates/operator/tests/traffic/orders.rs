@@ -374,7 +374,9 @@ fn a_refused_write_is_shown_at_once_and_tried_again_ever_more_rarely() {
     let jobs = cluster.jobs.len();
     cluster.renew("web-1");
     assert_eq!(cluster.condition("Routed"), "False WriteFailed");
-    assert_eq!(cluster.notices.iter().filter(|n| n.reason == "WriteFailed").count(), 1);
+    let told: Vec<_> = cluster.notices.iter().filter(|n| n.reason == "WriteFailed").collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].note.contains("apply config/components/routing"), "{}", told[0].note);
     cluster.renew_times("web-1", 30);
     assert!((3..15).contains(&routed_since(&cluster, jobs).len()));
     cluster.route_fates.clear();

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use leadergroup_e2e::cluster::CANDIDATE_IMAGE;
+use leadergroup_e2e::packages::sample;
 use leadergroup_e2e::{LeaseView, Namespace, Operator, Session, Timeline};
 
 const SAMPLE: &str = include_str!("../../../../config/samples/billing.yaml");
@@ -44,8 +46,9 @@ impl Demo {
     async fn run(&self) -> Result<String> {
         let start = Instant::now();
         heading("Two groups of the same client-go program; only `billing` has a LeaderGroup");
-        self.apply("config/samples/billing.yaml", SAMPLE).await?;
-        self.apply("invoices.yaml    # the same as `invoices`, without the LeaderGroup", &without_group(SAMPLE))
+        let billing = sample(SAMPLE, CANDIDATE_IMAGE, "")?;
+        self.apply("billing.yaml     # config/samples/billing.yaml with the program's image", &billing).await?;
+        self.apply("invoices.yaml    # the same as `invoices`, without the LeaderGroup", &without_group(&billing))
             .await?;
         self.shop.until_settled("billing").await?;
         let (_, invoices) = self.next_holder("invoices", "", start).await?;

@@ -14,8 +14,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use leadergroup_api::{LeaderGroup, TransitionReason, Verdict};
-use leadergroup_e2e::cluster::workspace_root;
-use leadergroup_e2e::packages::{documents, kustomize};
+use leadergroup_e2e::cluster::{prometheus_operator_definitions, workspace_root};
+use leadergroup_e2e::packages::{documents, kustomize, render};
 use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, Namespace, Session, run_with_input, tell_not_proven};
 use serde_json::{Value, json};
 
@@ -73,11 +73,15 @@ async fn apply(session: &Session, objects: &[Value], args: &[&str]) -> Result<St
 #[tokio::test]
 async fn the_api_server_takes_every_manifest() -> Result<()> {
     let session = bare().await?;
-    let release = leadergroup_e2e::packages::render("leadergroup-system", &["watchNamespaces={default}"])?;
+    let borrowed = know_prometheus_operator(&session).await?;
+    let monitored =
+        ["serviceMonitor", "prometheusRule", "dashboard"].map(|part| format!("metrics.{part}.enabled=true"));
+    let choices = [&["watchNamespaces={default}"][..], &monitored.each_ref().map(String::as_str)].concat();
     for (what, objects) in [
         ("config/default", kustomize("config/default")?),
         ("config/namespaced", kustomize("config/namespaced")?),
-        ("the chart", release),
+        ("config/monitoring", kustomize("config/monitoring")?),
+        ("the chart", render("leadergroup-system", &choices)?),
     ] {
         let mut objects = objects;
         for object in &mut objects {
@@ -91,7 +95,29 @@ async fn the_api_server_takes_every_manifest() -> Result<()> {
         assert_eq!(said.lines().count(), objects.len(), "{what}: {said}");
         assert!(!said.contains("unknown field") && !said.to_lowercase().contains("warning"), "{what}: {said}");
     }
+    for definition in borrowed {
+        session.kubectl(&["delete", "customresourcedefinition", &definition]).await?;
+    }
     Ok(())
+}
+
+/// Has the API server know the kinds of the Prometheus operator, and returns the definitions that it did not have before.
+async fn know_prometheus_operator(session: &Session) -> Result<Vec<String>> {
+    let definitions = tokio::task::spawn_blocking(prometheus_operator_definitions).await??;
+    let mut borrowed = Vec::new();
+    for kind in ["servicemonitors", "prometheusrules"] {
+        let name = format!("{kind}.monitoring.coreos.com");
+        if session.kubectl(&["get", "customresourcedefinition", &name]).await.is_ok() {
+            continue;
+        }
+        let file = definitions.join(format!("monitoring.coreos.com_{kind}.yaml"));
+        let file = file.to_str().context("a path in UTF-8")?;
+        session.kubectl(&["apply", "--server-side", "--filename", file]).await?;
+        let definition = format!("customresourcedefinition/{name}");
+        session.kubectl(&["wait", "--for=condition=Established", &definition, "--timeout=30s"]).await?;
+        borrowed.push(name);
+    }
+    Ok(borrowed)
 }
 
 /// The definition as it was before `spec.routing` and `status.leaseTransitions`.

@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use leadergroup_api::{LeaderGroup, ROLE_LABEL};
-use leadergroup_e2e::cluster::workspace_root;
+use leadergroup_e2e::cluster::{CANDIDATE_IMAGE, workspace_root};
+use leadergroup_e2e::packages::sample;
 use leadergroup_e2e::{GroupView, Namespace, Session};
 use serde_json::{Value, json};
 
@@ -38,11 +39,14 @@ where
 }
 
 #[tokio::test]
-async fn the_sample_routes_as_it_is_published() -> Result<()> {
+async fn the_samples_leader_gets_the_traffic() -> Result<()> {
     let promise = "the sample's leader gets the traffic";
     let Some(session) = Session::with_host(promise).await? else { return Ok(()) };
     let place = session.namespace("sample").await?;
-    place.apply(include_str!("../../../../config/samples/routing.yaml")).await?;
+    let published = include_str!("../../../../config/samples/routing.yaml");
+    let answers = "        args: [--serve=:8080]\n        ports:\n";
+    let ours = sample(published, CANDIDATE_IMAGE, "")?.replacen("        ports:\n", answers, 1);
+    place.apply(&ours).await?;
     let leader = place.until_led("billing").await?.leading_pod().context("nobody leads")?;
     until_sends_to(&place, &[&leader]).await.map(drop)
 }

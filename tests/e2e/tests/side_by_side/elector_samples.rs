@@ -1,4 +1,4 @@
-//! The samples of `elector run` and of the library, applied as they are: who leads is shown, and hands over at its end.
+//! The samples of `elector run` and of the library, applied with the test's programs in them: who leads is shown, and hands over at its end.
 
 use anyhow::{Context, Result};
 use leadergroup_api::TransitionReason;
@@ -9,7 +9,7 @@ async fn a_leader_that_is_told_to_end_releases(group: &str, sample: &str) -> Res
     let Some(session) = Session::with_kubelet(&promise).await? else { return Ok(()) };
     let place = session.namespace("samples").await?;
     let timeline = place.timeline().await?;
-    place.apply_elector_sample(sample).await?;
+    place.apply_elector_sample(sample, "/workload").await?;
     place.kubectl(&["rollout", "status", &format!("deployment/{group}"), "--timeout=60s"]).await?;
     let leader = place.until_led(group).await?.leading_pod().context("nobody leads")?;
 

@@ -10,7 +10,8 @@ use leadergroup_e2e::cluster::Signal;
 use leadergroup_e2e::{GroupView, Namespace, PodView, Session};
 
 const SAMPLE: &str = include_str!("../../../../config/samples/elector-serve.yaml");
-/// The sample's program takes so long to end.
+/// The program beside the elector takes so long to end.
+const PROGRAM: &str = "/workload, --stop-takes=3000";
 const PROGRAM_ENDS_AFTER: Duration = Duration::from_secs(3);
 
 /// What the elector in a pod answers, asked through the API server; none if not with success.
@@ -34,7 +35,7 @@ async fn the_lease_is_released_only_after_the_program_beside_the_elector_has_end
     let Some(session) = Session::with_kubelet(promise).await? else { return Ok(()) };
     let place = session.namespace("serve").await?;
     let timeline = place.timeline().await?;
-    place.apply_elector_sample(SAMPLE).await?;
+    place.apply_elector_sample(SAMPLE, PROGRAM).await?;
     let (leader, standbys) = pods(&place).await?;
     let standby = standbys.first().context("there is no standby")?;
     assert_eq!(ask(&place, &leader, "/leader").await.as_deref(), Some("leading\n"));
@@ -65,7 +66,7 @@ async fn an_elector_that_is_restarted_takes_its_lease_back() -> Result<()> {
     let promise = "the elector's restart beside a program that goes on is no change of the leader";
     let Some(session) = Session::with_host(promise).await? else { return Ok(()) };
     let place = session.namespace("serve-restart").await?;
-    place.apply_elector_sample(SAMPLE).await?;
+    place.apply_elector_sample(SAMPLE, PROGRAM).await?;
     let (leader, _) = pods(&place).await?;
     let pod: Pod = place.pods().get(&leader).await?;
     let uid = pod.metadata.uid.as_deref().context("the pod has no UID")?;

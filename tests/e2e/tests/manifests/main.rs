@@ -2,19 +2,16 @@
 //! can't be meant is refused with a sentence.
 #![allow(missing_docs)]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod rights;
+
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result};
 use leadergroup_e2e::cluster::workspace_root;
-use leadergroup_e2e::packages::{chart, documents, helm, install_of_plugin, kustomize, render};
+use leadergroup_e2e::packages::{chart, documents, helm, install_of_plugin, kustomize, render, sample};
 use leadergroup_e2e::{OPERATOR_NAMESPACE, run};
 use serde_json::{Value, json};
-
-const ONE_NAMESPACE: &str = "watchNamespaces={default}";
-
-/// What may be done: the namespace or `*`, the API group, the resource, its name or `*`, and the verb.
-type Right = [String; 5];
 
 fn strings(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
@@ -35,71 +32,6 @@ fn the<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     object
 }
 
-/// What the operator's account may do by all bindings, each of which must be to it and to a role that is there.
-fn rights(objects: &[Value]) -> BTreeSet<Right> {
-    let account = text(the(objects, "Deployment"), "/spec/template/spec/serviceAccountName");
-    let home = text(the(objects, "ServiceAccount"), "/metadata/namespace");
-    let mut rights = BTreeSet::new();
-    for binding in objects.iter().filter(|object| text(object, "/kind").ends_with("RoleBinding")) {
-        let subject = json!([{"kind": "ServiceAccount", "name": account, "namespace": home}]);
-        assert_eq!(binding["subjects"], subject, "{binding}");
-        let namespace = text(binding, "/metadata/namespace");
-        let is_meant = |role: &&Value| {
-            role["metadata"]["name"] == binding["roleRef"]["name"] && text(role, "/metadata/namespace") == namespace
-        };
-        let role = of_kind(objects, text(binding, "/roleRef/kind")).find(is_meant).expect("the role of a binding");
-        for rule in role["rules"].as_array().into_iter().flatten() {
-            let names = strings(&rule["resourceNames"]);
-            let names = if names.is_empty() { vec!["*".to_owned()] } else { names };
-            for [group, resource] in pairs(&rule["apiGroups"], &rule["resources"]) {
-                for name in &names {
-                    let within = if namespace.is_empty() { "*" } else { namespace };
-                    rights.extend(
-                        strings(&rule["verbs"])
-                            .into_iter()
-                            .map(|verb| [within.to_owned(), group.clone(), resource.clone(), name.clone(), verb]),
-                    );
-                }
-            }
-        }
-    }
-    rights
-}
-
-fn pairs(some: &Value, others: &Value) -> Vec<[String; 2]> {
-    let others = strings(others);
-    strings(some)
-        .into_iter()
-        .flat_map(|a| others.iter().map(move |b| [a.clone(), b.clone()]).collect::<Vec<_>>())
-        .collect()
-}
-
-/// A kustomization with components, as a user writes it.
-fn with_component(base: &str, component: &str) -> Result<Vec<Value>> {
-    let mut objects = kustomize(base)?;
-    let namespace = text(the(&objects, "ServiceAccount"), "/metadata/namespace").to_owned();
-    let folder = workspace_root()?.join("config/components").join(component);
-    for file in ["role.yaml", "role_binding.yaml"] {
-        let mut found = documents(&fs::read_to_string(folder.join(file))?)?;
-        if let Some(subject) = found[0].pointer_mut("/subjects/0/namespace") {
-            *subject = json!(namespace);
-        }
-        objects.append(&mut found);
-    }
-    Ok(objects)
-}
-
-fn assert_same_rights(chart: &[Value], kustomize: &[Value]) {
-    let (chart, kustomize) = (rights(chart), rights(kustomize));
-    assert!(chart.len() > 20, "{chart:?}");
-    let only = |one: &BTreeSet<Right>, other: &BTreeSet<Right>| one.difference(other).cloned().collect::<Vec<_>>();
-    assert_eq!(
-        (only(&chart, &kustomize), only(&kustomize, &chart)),
-        (Vec::new(), Vec::new()),
-        "only the chart grants; only config grants"
-    );
-}
-
 #[test]
 fn the_plugin_installs_what_the_kustomization_does() -> Result<()> {
     let sorted = |mut objects: Vec<Value>| {
@@ -115,52 +47,59 @@ fn the_plugin_installs_what_the_kustomization_does() -> Result<()> {
 }
 
 #[test]
-fn the_chart_grants_what_the_kustomizations_grant() -> Result<()> {
-    assert_same_rights(&render(OPERATOR_NAMESPACE, &[])?, &kustomize("config/default")?);
-    assert_same_rights(&render("default", &[ONE_NAMESPACE])?, &kustomize("config/namespaced")?);
-    let reads = render("default", &[ONE_NAMESPACE, "rbac.clusterReads=true"])?;
-    assert_same_rights(&reads, &with_component("config/namespaced", "cluster-reads")?);
-    let labels = render(OPERATOR_NAMESPACE, &["rbac.podLabels=true"])?;
-    assert_same_rights(&labels, &with_component("config/default", "pod-labels")?);
-    Ok(())
-}
-
-#[test]
-fn an_operator_for_one_namespace_has_there_what_another_has_everywhere_and_nothing_else() -> Result<()> {
-    let in_no_namespace = |right: &Right| {
-        ["nodes", "subjectaccessreviews"].contains(&right[2].as_str()) || right[1] == "rbac.authorization.k8s.io"
+fn prometheus_and_grafana_are_told_the_same_by_the_chart_and_the_kustomization() -> Result<()> {
+    let choices = ["serviceMonitor", "prometheusRule", "dashboard"].map(|part| format!("metrics.{part}.enabled=true"));
+    let rendered = render(OPERATOR_NAMESPACE, &choices.each_ref().map(String::as_str))?;
+    let root = workspace_root()?.join("config/monitoring");
+    let own = |file: &str| -> Result<Value> { Ok(documents(&fs::read_to_string(root.join(file))?)?.remove(0)) };
+    let endpoint = |monitor: &Value| {
+        let mut endpoint = monitor["spec"]["endpoints"][0].clone();
+        endpoint.as_object_mut().map(|fields| fields.remove("interval"));
+        endpoint
     };
-    let everywhere = rights(&kustomize("config/default")?);
-    let expected: BTreeSet<Right> = everywhere
-        .into_iter()
-        .filter(|right| !in_no_namespace(right))
-        .map(|[_, group, resource, name, verb]| ["default".to_owned(), group, resource, name, verb])
-        .collect();
-    let kustomization = kustomize("config/namespaced")?;
-    assert_eq!(rights(&kustomization), expected);
-    let chart = render("default", &[ONE_NAMESPACE, "crds.enabled=false", "admissionPolicy.enabled=false"])?;
-    for object in kustomization.iter().chain(&chart) {
-        assert_eq!(text(object, "/metadata/namespace"), "default", "{object}");
-    }
+    let monitor = own("service_monitor.yaml")?;
+    assert_eq!(endpoint(the(&rendered, "ServiceMonitor")), endpoint(&monitor));
+    assert_eq!(monitor["spec"]["endpoints"][0]["honorLabels"], true, "else a group's namespace is the operator's");
+    // Prometheus fills in its templates, not Helm.
+    let rules = own("rules.yaml")?;
+    assert!(rules["spec"].to_string().contains("{{ $labels.namespace }}"));
+    assert!(the(&rendered, "PrometheusRule")["spec"] == rules["spec"], "the chart's alerts are others");
+    let dashboard = of_kind(&rendered, "ConfigMap").next().context("a ConfigMap")?;
+    assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
+    assert_eq!(text(dashboard, "/data/leadergroup.json"), fs::read_to_string(root.join("dashboard.json"))?);
     Ok(())
 }
 
 #[test]
-fn an_operator_that_watches_other_namespaces_than_its_own_may_create_its_lease() -> Result<()> {
-    let rights = rights(&render("operators", &["watchNamespaces={shop,bank}"])?);
-    let right =
-        |namespace: &str, verb: &str| [namespace, "coordination.k8s.io", "leases", "*", verb].map(ToOwned::to_owned);
-    for namespace in ["shop", "bank"] {
-        assert!(rights.contains(&right(namespace, "patch")), "{rights:?}");
+fn a_sample_names_what_its_user_has_to_replace_and_no_image_that_nobody_has() -> Result<()> {
+    for file in fs::read_dir(workspace_root()?.join("config/samples"))? {
+        let (path, published) = (file.as_ref().expect("an entry").path(), fs::read_to_string(file?.path())?);
+        let path = path.display();
+        let containers = |text: &str| -> Result<Vec<Value>> {
+            let objects = documents(text)?;
+            let pod = &the(&objects, "Deployment")["spec"]["template"]["spec"];
+            let both =
+                [&pod["initContainers"], &pod["containers"]].map(|all| all.as_array().cloned().unwrap_or_default());
+            Ok(both.concat())
+        };
+        let (head, _) = published.split_once("\napiVersion").context("no comment at its head")?;
+        for container in containers(&published)? {
+            let image = text(&container, "/image").to_owned();
+            assert!(
+                image.starts_with("YOUR/") && head.contains(&image),
+                "{path}: {image} is not explained at the head"
+            );
+            assert!(container["imagePullPolicy"].is_null(), "{path}");
+        }
+        for container in containers(&sample(&published, "example.com/program:1", "/program")?)? {
+            assert_eq!(container["image"], "example.com/program:1", "{path}");
+            assert!(!container.to_string().contains("YOUR"), "{path}: {container}");
+        }
     }
-    assert!(
-        rights.contains(&right("operators", "create")) && !rights.contains(&right("operators", "patch")),
-        "{rights:?}"
-    );
     Ok(())
 }
 
-/// Without what one of the two has by its nature: labels of a release, the image, the level of logs.
+/// Without what one of the two has by its nature: labels and Lease of a release, the image, the level of logs.
 fn pod(objects: &[Value]) -> Value {
     fn strip(value: &mut Value) {
         match value {
@@ -169,7 +108,7 @@ fn pod(objects: &[Value]) -> Value {
                 fields.values_mut().for_each(strip);
             }
             Value::Array(items) => {
-                items.retain(|item| item["name"] != "RUST_LOG");
+                items.retain(|item| item["name"] != "RUST_LOG" && item["name"] != "LEASE_NAME");
                 items.iter_mut().for_each(strip);
             }
             _ => {}
@@ -240,7 +179,7 @@ fn the_chart_has_no_other_definition_and_policy_than_the_project() -> Result<()>
 
 #[test]
 fn every_choice_passes_helms_own_check_and_shows_in_what_is_rendered() -> Result<()> {
-    let choices: [(&str, &str, &str, Value); 12] = [
+    let choices = [
         ("replicas=3", "Deployment", "/spec/replicas", json!(3)),
         (
             "image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
@@ -255,6 +194,36 @@ fn every_choice_passes_helms_own_check_and_shows_in_what_is_rendered() -> Result
             "Deployment",
             "/spec/template/spec/containers/0/image",
             json!("leadergroup.test/leadergroup-operator:v9"),
+        ),
+        (
+            "image.tag=",
+            "Deployment",
+            "/spec/template/spec/containers/0/image",
+            json!(concat!("leadergroup.test/leadergroup-operator:v", env!("CARGO_PKG_VERSION"))),
+        ),
+        (
+            "podSecurityContext.runAsUser=1000",
+            "Deployment",
+            "/spec/template/spec/securityContext",
+            json!({"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}),
+        ),
+        (
+            "podSecurityContext.seccompProfile=null",
+            "Deployment",
+            "/spec/template/spec/securityContext",
+            json!({"runAsNonRoot": true}),
+        ),
+        (
+            "securityContext.readOnlyRootFilesystem=false",
+            "Deployment",
+            "/spec/template/spec/containers/0/securityContext/readOnlyRootFilesystem",
+            json!(false),
+        ),
+        (
+            "metrics.prometheusRule.labels.team=mine,metrics.prometheusRule.enabled=true",
+            "PrometheusRule",
+            "/metadata/labels/team",
+            json!("mine"),
         ),
         ("imagePullSecrets[0].name=key", "Deployment", "/spec/template/spec/imagePullSecrets/0/name", json!("key")),
         (
@@ -277,8 +246,8 @@ fn every_choice_passes_helms_own_check_and_shows_in_what_is_rendered() -> Result
         (
             "watchNamespaces={shop,bank}",
             "Deployment",
-            "/spec/template/spec/containers/0/env/4/value",
-            json!("shop,bank"),
+            "/spec/template/spec/containers/0/env/5",
+            json!({"name": "WATCH_NAMESPACES", "value": "shop,bank"}),
         ),
     ];
     for (choice, kind, pointer, expected) in choices {
@@ -325,7 +294,11 @@ fn what_is_run_is_what_a_restricted_namespace_takes() -> Result<()> {
     let objects = kustomize("config/default")?;
     let namespace = the(&objects, "Namespace");
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
-    let limits = &the(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"];
+    let pod = &the(&objects, "Deployment")["spec"]["template"]["spec"];
+    let fixed = ["runAsUser", "runAsGroup", "fsGroup"].map(|field| pod["securityContext"][field].is_null());
+    assert_eq!(fixed, [true; 3], "OpenShift refuses a user that it has not given to the namespace");
+    assert_eq!(the(&objects, "PodDisruptionBudget")["spec"]["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+    let limits = &pod["containers"][0]["resources"]["limits"];
     assert_eq!((limits["memory"].is_string(), limits["cpu"].is_null()), (true, true), "throttled, it loses its Lease");
     Ok(())
 }
