@@ -212,7 +212,7 @@ pub(crate) fn marked(folder: &Path) -> Result<Vec<ProcessId>> {
 /// read; that is waited for.
 fn environment(process: &Process) -> Option<HashMap<OsString, OsString>> {
     const LIMIT: Duration = Duration::from_secs(1);
-    let start = Instant::now();
+    let began = Instant::now();
     loop {
         let env = process.environ().ok()?;
         if !env.is_empty() {
@@ -224,7 +224,7 @@ fn environment(process: &Process) -> Option<HashMap<OsString, OsString>> {
         }
         let stat = process.stat().ok()?;
         let never_has_one = stat.flags & StatFlags::PF_KTHREAD.bits() != 0 || stat.state().ok()? == ProcState::Zombie;
-        if never_has_one || start.elapsed() > LIMIT {
+        if never_has_one || began.elapsed() > LIMIT {
             return None;
         }
         thread::sleep(Duration::from_millis(1));
