@@ -1,5 +1,5 @@
 //! What the operator logs: how many lines one group can have it log, for a flood of changes is one of lines otherwise, and
-//! what RUST_LOG asks for.
+//! what `RUST_LOG` asks for.
 
 #![allow(missing_docs)]
 
