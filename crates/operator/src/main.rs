@@ -37,7 +37,7 @@ struct Args {
     health_address: Vec<SocketAddr>,
 
     /// How log lines look. How much is logged says `RUST_LOG`: a level, such as debug, for the operator's own lines, or
-    /// directives, such as info,kube_client=debug.
+    /// directives, such as `info,kube_client=debug`.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 
@@ -159,7 +159,7 @@ async fn main() -> anyhow::Result<()> {
             stop.cancel();
         }
     });
-    let server = serve(listener, clock, health.clone(), metrics.clone(), stop.clone())?;
+    let endpoints = serve(listener, clock, health.clone(), metrics.clone(), stop.clone())?;
     let namespaces: BTreeSet<Arc<str>> = args
         .namespaces
         .iter()
@@ -174,7 +174,7 @@ async fn main() -> anyhow::Result<()> {
     let of = if reach.namespaces.is_empty() { "all namespaces".to_owned() } else { reach.namespaces.join(", ") };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = of, %health_address, "starting");
     controller::run(client, clock, health, metrics, candidacy, reach, stop).await?;
-    let served = server.join().map_err(|_| anyhow!("the thread of the health endpoints panicked"))?;
+    let served = endpoints.join().map_err(|_| anyhow!("the thread of the health endpoints panicked"))?;
     served.context("the health endpoints broke")?;
     // Leadership is given up by now, so nobody waits for this.
     #[cfg(feature = "otel")]
