@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
 use crate::candidacy::{Campaign, Candidacy, News};
+use crate::endpoints::Health;
 use crate::engine::{Engine, Job, Outcome, Work};
 use crate::metrics::Metrics;
 use crate::routing::Write;
-use crate::telemetry::Health;
 use crate::time::Clock;
 #[cfg(feature = "otel")]
 use crate::traces;

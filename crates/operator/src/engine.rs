@@ -375,7 +375,7 @@ impl Engine {
             }
             self.stop_traffic(key, now);
             self.audits.forget(key);
-            self.see_group(key, &undecodable);
+            self.see_group(key, &undecodable, now);
             self.set_wake(key, None, now);
             return;
         }
@@ -427,7 +427,7 @@ impl Engine {
             self.tell(key, notice, now);
         }
         self.publish(key);
-        self.see_group(key, &desired);
+        self.see_group(key, &desired, now);
         self.write_status(key, desired, now);
         self.set_wake(key, wake, now);
     }

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod candidacy;
 pub mod controller;
 pub mod decide;
+pub mod endpoints;
 pub mod engine;
 pub mod index;
 pub mod judge;

@@ -2,22 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{ArgAction, Parser};
 use kube::client::ClientBuilder;
 use leadergroup_elector::{Options, Timing};
 use leadergroup_operator::candidacy::Candidacy;
 use leadergroup_operator::controller;
+use leadergroup_operator::endpoints::{Health, serve};
 use leadergroup_operator::metrics::{Metrics, TimeRequests};
-use leadergroup_operator::telemetry::{Health, LogFormat, init_logs, serve};
+use leadergroup_operator::telemetry::{LogFormat, init_logs};
 use leadergroup_operator::time::Clock;
 #[cfg(feature = "otel")]
 use leadergroup_operator::traces;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +25,19 @@ use tokio_util::sync::CancellationToken;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Where /healthz, /readyz and /metrics are served.
-    #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
-    health_address: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are served: at the first of these addresses that this machine has. By default on
+    /// all of IPv6 and IPv4, or on IPv4 alone where IPv6 is off.
+    #[arg(
+        long,
+        env = "HEALTH_ADDRESS",
+        value_name = "IP:PORT",
+        value_delimiter = ',',
+        default_value = "[::]:8081,0.0.0.0:8081"
+    )]
+    health_address: Vec<SocketAddr>,
 
-    /// How log lines look. Levels come from `RUST_LOG`.
+    /// How log lines look. How much is logged says `RUST_LOG`: a level, such as debug, for the operator's own lines, or
+    /// directives, such as `info,kube_client=debug`.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 
@@ -120,7 +128,7 @@ async fn main() -> anyhow::Result<()> {
         args.otlp_endpoint.filter(|url| !url.is_empty()).map(|url| traces::start(&url)).transpose()?.unzip();
     #[cfg(not(feature = "otel"))]
     let spans = None;
-    init_logs(args.log_format, spans);
+    init_logs(args.log_format, spans)?;
     let clock = Clock::start();
     let mut config = kube::Config::infer()
         .await
@@ -135,10 +143,10 @@ async fn main() -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let client = ClientBuilder::try_from(config).context("the API server's address or credentials can't be used")?;
     let client = client.with_layer(&TimeRequests(metrics.clone())).build();
-    let listener = TcpListener::bind(args.health_address)
-        .await
-        .with_context(|| format!("can't listen on {}: set --health-address", args.health_address))?;
-
+    let listener = TcpListener::bind(&*args.health_address).with_context(|| {
+        let asked: Vec<_> = args.health_address.iter().map(ToString::to_string).collect();
+        format!("can't listen on {}: set --health-address", asked.join(" or "))
+    })?;
     let health_address = listener.local_addr()?;
     let stop = CancellationToken::new();
     let health = Arc::new(Health::default());
@@ -151,7 +159,7 @@ async fn main() -> anyhow::Result<()> {
             stop.cancel();
         }
     });
-    let server = tokio::spawn(serve(listener, clock, health.clone(), metrics.clone(), stop.clone()));
+    let endpoints = serve(listener, clock, health.clone(), metrics.clone(), stop.clone())?;
     let namespaces: BTreeSet<Arc<str>> = args
         .namespaces
         .iter()
@@ -166,7 +174,8 @@ async fn main() -> anyhow::Result<()> {
     let of = if reach.namespaces.is_empty() { "all namespaces".to_owned() } else { reach.namespaces.join(", ") };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = of, %health_address, "starting");
     controller::run(client, clock, health, metrics, candidacy, reach, stop).await?;
-    server.await.context("the health endpoints broke")??;
+    let served = endpoints.join().map_err(|_| anyhow!("the thread of the health endpoints panicked"))?;
+    served.context("the health endpoints broke")?;
     // Leadership is given up by now, so nobody waits for this.
     #[cfg(feature = "otel")]
     if let Some(exporter) = exporter {

@@ -1,89 +1,12 @@
-//! Logs, where spans go, and the endpoints for health and metrics.
+//! Logs, and where spans go.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::env;
 
-use axum::Router;
-use axum::http::{StatusCode, header};
-use axum::routing::get;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use anyhow::Context;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
-
-use crate::metrics::{CONTENT_TYPE, Metrics};
-use crate::time::{Clock, Mono};
-
-/// Past this without a turn, the loop counts as stuck.
-const STUCK: Duration = Duration::from_secs(30);
-
-/// What the endpoints report.
-#[derive(Debug, Default)]
-pub struct Health {
-    turned_ms: AtomicU64,
-    synced: AtomicBool,
-    campaign_ended: AtomicBool,
-}
-
-impl Health {
-    /// The loop turned.
-    pub fn turned(&self, at: Mono) {
-        self.turned_ms.store(u64::try_from(at.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Every watch has listed what there is; true the first time.
-    pub fn ready(&self) -> bool {
-        !self.synced.swap(true, Ordering::Relaxed)
-    }
-
-    /// Nothing campaigns for this operator any more.
-    pub fn campaign_ended(&self) {
-        self.campaign_ended.store(true, Ordering::Relaxed);
-    }
-
-    fn is_alive(&self, now: Mono) -> bool {
-        !self.campaign_ended.load(Ordering::Relaxed)
-            && now < Duration::from_millis(self.turned_ms.load(Ordering::Relaxed)) + STUCK
-    }
-}
-
-/// Serves `/healthz` (the loop turns, and campaigns) and `/readyz` (every watch is in sync, so this operator can lead)
-/// until cancelled. Whether it does lead is part of neither: a rollout waits for its standbys to be ready. Beside them
-/// `/metrics`.
-///
-/// # Errors
-/// Fails if the listener breaks.
-pub async fn serve(
-    listener: TcpListener,
-    clock: Clock,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    let alive = health.clone();
-    let router =
-        Router::new()
-            .route(
-                "/healthz",
-                get(move || async move {
-                    answer(alive.is_alive(clock.now().mono), "the loop is stuck, or campaigns no more\n")
-                }),
-            )
-            .route(
-                "/readyz",
-                get(move || async move {
-                    answer(health.synced.load(Ordering::Relaxed), "the watches are not in sync yet\n")
-                }),
-            )
-            .route("/metrics", get(move || async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.text()) }));
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
-}
-
-fn answer(good: bool, otherwise: &'static str) -> (StatusCode, &'static str) {
-    if good { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, otherwise) }
-}
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -97,11 +20,33 @@ pub enum LogFormat {
 /// What takes spans.
 pub type Spans = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Starts logging to standard error, at the levels that `RUST_LOG` gives. By default the libraries below are
-/// quiet: what fails is logged once, where it is known what it was for. Spans go elsewhere, if anywhere.
-pub fn init_logs(format: LogFormat, spans: Option<Spans>) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off,leadergroup_elector=warn"));
+/// What is logged at this `RUST_LOG`. A mere level is the operator's own: the libraries below say no more for it than that,
+/// and mostly nothing, for what fails is logged once, where it is known what it was for. Anything else is taken as it is.
+///
+/// # Errors
+/// Fails if it is neither a level nor directives.
+pub fn log_filter(asked: Option<&str>) -> anyhow::Result<EnvFilter> {
+    let asked = asked.map(str::trim).filter(|asked| !asked.is_empty()).unwrap_or("info");
+    let directives = match asked.parse::<LevelFilter>() {
+        Ok(own) => {
+            let (others, elector) = (own.min(LevelFilter::INFO), own.min(LevelFilter::WARN));
+            format!(
+                "{others},leadergroup_operator={own},leadergroup_elector={elector},kube_client=off,kube_runtime=off"
+            )
+        }
+        Err(_) => asked.to_owned(),
+    };
+    EnvFilter::try_new(directives).with_context(|| {
+        format!("RUST_LOG={asked:?} can't be used: give a level, such as debug, or directives, such as info,kube_client=debug")
+    })
+}
+
+/// Starts logging to standard error, as `RUST_LOG` asks. Spans go elsewhere, if anywhere.
+///
+/// # Errors
+/// Fails if `RUST_LOG` can't be used.
+pub fn init_logs(format: LogFormat, spans: Option<Spans>) -> anyhow::Result<()> {
+    let filter = log_filter(env::var("RUST_LOG").ok().as_deref())?;
     #[cfg(feature = "otel")]
     let filter = {
         use tracing_subscriber::filter::{FilterExt as _, filter_fn};
@@ -113,4 +58,5 @@ pub fn init_logs(format: LogFormat, spans: Option<Spans>) {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).init();
+    Ok(())
 }

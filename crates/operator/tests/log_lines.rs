@@ -1,4 +1,5 @@
-//! How many lines one group can have the operator log: a flood of changes is one of lines otherwise.
+//! What the operator logs: how many lines one group can have it log, for a flood of changes is one of lines otherwise, and
+//! what `RUST_LOG` asks for.
 
 #![allow(missing_docs)]
 
@@ -7,6 +8,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use leadergroup_operator::telemetry::log_filter;
 use serde_json::json;
 use support::cluster::{Cluster, leading, take_as, web_0_ended};
 use support::{ended, pod, running};
@@ -75,4 +77,42 @@ fn clears_that_are_outrun_time_and_again_are_logged_seldom() {
     assert!(tried >= TURNS / 2, "{tried} clears were tried");
     // LeaderChanged, HolderTerminated, HolderUnresolved, HolderCleared, LeaseSuspect's, and how the group conducts itself.
     assert!(lines <= 6 * BURST, "{lines} lines of {tried} clears");
+}
+
+// === RUST_LOG ===
+
+/// Whether a line of that target and level is logged.
+macro_rules! is_logged {
+    ($asked:expr, $target:literal, $level:ident) => {{
+        let filter = log_filter($asked).unwrap();
+        tracing::subscriber::with_default(Registry::default().with(filter), || {
+            tracing::enabled!(target: $target, Level::$level)
+        })
+    }};
+}
+
+#[test]
+fn a_level_in_rust_log_is_the_operators_own() {
+    for level in [None, Some(""), Some("info"), Some("INFO")] {
+        assert!(is_logged!(level, "leadergroup_operator::engine", INFO), "{level:?}");
+        assert!(!is_logged!(level, "leadergroup_operator::engine", DEBUG), "{level:?}");
+        assert!(!is_logged!(level, "kube_runtime::watcher", WARN), "{level:?}: watches that break are told of already");
+        assert!(!is_logged!(level, "kube_client::client", ERROR), "{level:?}");
+        assert!(!is_logged!(level, "leadergroup_elector::driver", INFO), "{level:?}");
+    }
+    assert!(is_logged!(Some("debug"), "leadergroup_operator::engine", DEBUG));
+    assert!(!is_logged!(Some("debug"), "kube_runtime::watcher", ERROR));
+    assert!(!is_logged!(Some("debug"), "hyper::proto", DEBUG));
+    assert!(is_logged!(Some("debug"), "leadergroup_elector::driver", WARN));
+    assert!(!is_logged!(Some("error"), "leadergroup_elector::driver", WARN));
+    assert!(!is_logged!(Some("off"), "leadergroup_operator::engine", ERROR));
+}
+
+#[test]
+fn directives_in_rust_log_are_taken_as_they_are() {
+    let asked = Some("warn,kube_runtime=debug");
+    assert!(is_logged!(asked, "kube_runtime::watcher", DEBUG));
+    assert!(!is_logged!(asked, "leadergroup_operator::engine", INFO));
+    let error = log_filter(Some("leadergroup_operator=loud")).unwrap_err().to_string();
+    assert!(error.contains("give a level, such as debug, or directives"), "{error}");
 }

@@ -34,6 +34,19 @@ fn of_web(metric: &str, label: &str, value: &str) -> String {
     format!("{metric}{{namespace=\"shop\",group=\"web\"{label}}}")
 }
 
+/// Since when nobody leads although there are candidates.
+fn leaderless_since(cluster: &Cluster) -> Option<f64> {
+    cluster.metric(&of_web("leadergroup_leaderless_since_timestamp_seconds", "", ""))
+}
+
+/// The second that it is, by the clock of the operator.
+fn this_second(cluster: &Cluster) -> f64 {
+    let now = support::now_at(support::ms(cluster.now));
+    #[allow(clippy::cast_precision_loss, reason = "seconds since 1970")]
+    let second = now.wall_second().as_second() as f64;
+    second
+}
+
 fn transitions(cluster: &Cluster, reason: TransitionReason) -> Option<f64> {
     cluster.metric(&of_web("leadergroup_transitions_total", "reason", reason.as_str()))
 }
@@ -58,8 +71,7 @@ fn a_takeover_after_a_clear_is_shown_as_the_status_tells_it() {
     assert_eq!(transitions(&cluster, TransitionReason::Cleared), Some(0.0), "a first increase must not be lost");
 
     cluster.put_pod(web_0_ended(7_500));
-    let since = of_web("leadergroup_leaderless_since_timestamp_seconds", "", "");
-    assert_eq!(cluster.metric(&since), Some(1_767_225_608.0));
+    assert_eq!(leaderless_since(&cluster), Some(1_767_225_608.0));
     assert!(series(&cluster.metrics.text(), "leadergroup_leader_info").is_empty());
     let clears = r#"leadergroup_clears_total{verdict="Terminated",ground="Proof",release="Empty"}"#;
     assert_eq!(cluster.metric(clears), Some(1.0));
@@ -69,13 +81,101 @@ fn a_takeover_after_a_clear_is_shown_as_the_status_tells_it() {
     let leader = r#"leadergroup_leader_info{namespace="shop",group="web",pod="web-1",node="n2"}"#;
     assert_eq!(series(&cluster.metrics.text(), "leadergroup_leader_info"), [leader.to_owned()].into());
     assert_eq!((transitions(&cluster, TransitionReason::Cleared), all_transitions(&cluster)), (Some(1.0), 1.0));
-    assert_eq!(cluster.metric(&since), None);
+    assert_eq!(leaderless_since(&cluster), None);
     let told = cluster.status().history[0].leaderless_seconds;
     assert_eq!(cluster.metric(&of_web("leadergroup_leaderless_seconds_total", "", "")), told);
     assert_eq!(cluster.metric(r#"leadergroup_takeover_seconds_sum{reason="Cleared"}"#), told);
     assert_eq!(cluster.metric(r#"leadergroup_takeover_seconds_count{reason="Cleared"}"#), Some(1.0));
     assert_eq!(cluster.metric(r#"leadergroup_verdicts_total{verdict="Terminated"}"#), Some(1.0));
     assert_eq!(cluster.metric(&of_web("leadergroup_candidates", "", "")), Some(1.0), "web-0 has ended");
+}
+
+#[test]
+fn a_group_is_not_leaderless_while_it_has_no_candidates() {
+    let mut cluster = leading(&json!({}));
+    cluster.put_pod(web_0_ended(7_500));
+    cluster.delete(Kind::Pod, "web-0");
+    assert_eq!(leaderless_since(&cluster), None, "there is nobody to lead");
+    cluster.pass(10 * 3_600_000);
+    cluster.put_pod(pod("web-1", "u1", "n2", "Pending", &[]));
+    let morning = this_second(&cluster);
+    assert_eq!(leaderless_since(&cluster), Some(morning), "since there are candidates, not since the evening");
+
+    cluster.pass(30_000);
+    for new_operator in [Cluster::restart, Cluster::take_over] {
+        new_operator(&mut cluster);
+        assert_eq!(leaderless_since(&cluster), Some(morning), "whichever operator leads");
+    }
+    cluster.put_pod(pod("web-1", "u1", "n2", "Running", &[("app", running(0))]));
+    cluster.renew("web-1");
+    assert_eq!(leaderless_since(&cluster), None);
+}
+
+#[test]
+fn a_group_whose_leader_is_suspect_is_leaderless_only_once_that_is_gone() {
+    let mut cluster = leading(&json!({}));
+    cluster.renew("somebody else");
+    for _ in 0..60 {
+        cluster.pass(60_000);
+        cluster.renew("somebody else");
+    }
+    assert_eq!((leaderless_since(&cluster), cluster.verdict().as_str()), (None, "Foreign"));
+    cluster.set_lease(&json!({"holderIdentity": "", "leaseDurationSeconds": 1}));
+    let now = this_second(&cluster);
+    assert_eq!(leaderless_since(&cluster), Some(now), "though it has not been Ready for an hour");
+    cluster.pass(5_000);
+    for new_operator in [Cluster::restart, Cluster::take_over] {
+        new_operator(&mut cluster);
+        assert_eq!(leaderless_since(&cluster), Some(now), "whichever operator leads");
+    }
+}
+
+#[test]
+fn a_group_that_cannot_be_judged_is_not_said_to_be_leaderless() {
+    let mut cluster = leading(&json!({}));
+    let mut second = support::group(&json!({"lease": {"name": "web"}}));
+    second["metadata"]["name"] = json!("web-again");
+    second["metadata"]["uid"] = json!("another");
+    second["metadata"]["creationTimestamp"] = json!("2026-01-01T01:00:00Z");
+    cluster.put_group(second);
+    cluster.pass(1_000);
+    let stalled = r#"leadergroup_abnormal{namespace="shop",group="web-again",condition="Stalled",reason="LeaseTaken"}"#;
+    assert_eq!(cluster.metric(stalled), Some(1.0));
+    let shown = series(&cluster.metrics.text(), "leadergroup_leaderless_since");
+    assert_eq!(shown, BTreeSet::new(), "the Lease has a leader");
+
+    let mut invalid = support::group(&json!({"identity": "{pod"}));
+    invalid["metadata"]["generation"] = json!(2);
+    cluster.put_group(invalid);
+    let stalled = r#"leadergroup_abnormal{namespace="shop",group="web",condition="Stalled",reason="InvalidSpec"}"#;
+    assert_eq!((cluster.metric(stalled), leaderless_since(&cluster)), (Some(1.0), None));
+}
+
+#[test]
+fn a_group_that_nobody_leads_since_a_clear_is_denied_is_said_to_be_leaderless() {
+    let mut cluster = with_web_1(&json!({}));
+    cluster.fate = Fate::Broken;
+    cluster.put_pod(web_0_ended(7_500));
+    let now = this_second(&cluster);
+    cluster.pass(20_000);
+    let stalled = of_web("leadergroup_abnormal", "condition", "Stalled").replace('}', ",reason=\"WriteFailed\"}");
+    assert_eq!((cluster.metric(&stalled), leaderless_since(&cluster)), (Some(1.0), Some(now)));
+}
+
+#[test]
+fn the_count_of_the_status_is_shown_by_whoever_leads() {
+    let mut cluster = with_web_1(&json!({}));
+    cluster.renew("web-1");
+    let count = |cluster: &Cluster| cluster.metric(&of_web("leadergroup_status_transitions", "", ""));
+    assert_eq!(count(&cluster), Some(1.0));
+    cluster.is_stopped = true;
+    cluster.renew("web-0");
+    cluster.take_over();
+    assert_eq!((count(&cluster), cluster.status().transitions), (Some(2.0), 2), "what came between is in it");
+    let mut broken = support::group(&json!({"staleHolder": "no object"}));
+    broken["metadata"]["generation"] = json!(2);
+    cluster.put_group(broken);
+    assert_eq!(count(&cluster), None, "of a group that can't be read it is not known");
 }
 
 #[test]
@@ -267,6 +367,25 @@ async fn requests_are_timed_by_verb_and_class_of_code() {
 
 // === the table ===
 
+#[test]
+fn every_counter_of_events_is_there_before_the_first_of_them() {
+    let counters = [
+        "leadergroup_takeover_seconds_count",
+        "leadergroup_verdicts_total",
+        "leadergroup_clears_total",
+        "leadergroup_clears_refused_total",
+        "leadergroup_watch_restarts_total",
+        "leadergroup_audit_reviews_total",
+    ];
+    let (fresh, used) = (Metrics::default().text(), full().text());
+    for counter in counters {
+        let described = ALL.iter().find(|metric| counter.trim_end_matches("_count") == metric.exposed()).unwrap();
+        let shown = series(&fresh, counter);
+        assert_eq!(shown.len().to_string(), described.series, "{counter}");
+        assert_eq!(shown, series(&used, counter), "a first increase must not be lost");
+    }
+}
+
 /// Metrics of which every one has a series.
 fn full() -> Arc<Metrics> {
     let metrics = Arc::new(Metrics::default());
@@ -274,6 +393,7 @@ fn full() -> Arc<Metrics> {
     let figures = GroupFigures {
         leader: Some(("billing-0".into(), "n1".into())),
         leaderless_since: Some(1),
+        transitions: Some(1),
         candidates: (2, 1),
         authorized: Some(true),
         abnormal: vec![("Stalled".into(), "WriteFailed".into())],

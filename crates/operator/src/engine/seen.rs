@@ -43,9 +43,10 @@ impl Engine {
         self.seen.extend(noted.transitions.into_iter().map(|counted| Seen::Transitions(key.clone(), counted)));
     }
 
-    pub(super) fn see_group(&mut self, key: &Key, status: &LeaderGroupStatus) {
+    pub(super) fn see_group(&mut self, key: &Key, status: &LeaderGroupStatus, now: Now) {
+        let stored = self.index.group(key).and_then(|group| group.status.as_deref());
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let figures = GroupFigures::of(status);
+        let figures = GroupFigures::of(status, entry.figures.as_deref(), stored, now.wall);
         if entry.figures.as_deref() != Some(&figures) {
             let figures = Arc::new(figures);
             entry.figures = Some(figures.clone());

@@ -64,7 +64,16 @@ pub(super) const LEADERLESS_SINCE: Described = Described {
     kind: MetricType::Gauge,
     labels: GROUP,
     series: "1 per group",
-    help: "Since when nobody leads, in seconds since 1970; absent while somebody does",
+    help: "Since when nobody leads although there are candidates, in seconds since 1970; absent otherwise, and of a group that \
+           can't be judged",
+};
+pub(super) const STATUS_TRANSITIONS: Described = Described {
+    name: "leadergroup_status_transitions",
+    kind: MetricType::Gauge,
+    labels: GROUP,
+    series: "1 per group",
+    help: "Changes of leadership that `status.transitions` counts, whichever operator counted them: it never falls, and its \
+           growth over a time tells all that there were",
 };
 pub(super) const CANDIDATES: Described = Described {
     name: "leadergroup_candidates",
@@ -176,11 +185,12 @@ pub(super) const BUILD: Described = Described {
 };
 
 /// All of them: first those of groups, then those of the operator itself.
-pub const ALL: [Described; 19] = [
+pub const ALL: [Described; 20] = [
     LEADER,
     TRANSITIONS,
     LEADERLESS,
     LEADERLESS_SINCE,
+    STATUS_TRANSITIONS,
     CANDIDATES,
     CANDIDATES_READY,
     AUTHORIZED,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use leadergroup_api::{LeaderGroupStatus, TransitionReason, is_well};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -11,7 +12,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::described::{
-    ABNORMAL, AUTHORIZED, CANDIDATES, CANDIDATES_READY, Described, LEADER, LEADERLESS, LEADERLESS_SINCE, TRANSITIONS,
+    ABNORMAL, AUTHORIZED, CANDIDATES, CANDIDATES_READY, Described, LEADER, LEADERLESS, LEADERLESS_SINCE,
+    STATUS_TRANSITIONS, TRANSITIONS,
 };
 use crate::audit::told;
 use crate::decide::Counted;
@@ -32,13 +34,23 @@ pub const REASONS: [TransitionReason; 8] = [
 /// Conditions that have metrics of their own.
 const APART: [&str; 2] = ["Ready", told::CANDIDATES_AUTHORIZED];
 
+/// A group that is Stalled for these reasons is judged as any other: only a write about it fails.
+const JUDGED_ALL_THE_SAME: [&str; 2] = ["WriteFailed", "PodLabelsFailed"];
+
+/// A group that nobody leads is so since the last of these came to stand, as far as its status tells: that it is not Ready,
+/// that it has candidates, that its holder is not in doubt (a suspect one may lead), that it can be judged.
+const LEADERLESS_CONDITIONS: [(&str, &str); 4] =
+    [("Ready", "False"), ("CandidatesFound", "True"), ("HolderSuspect", "False"), ("Stalled", "False")];
+
 /// How a group is, as far as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupFigures {
     /// The pod that leads and its node.
     pub leader: Option<(String, String)>,
-    /// Since when nobody leads, in seconds since 1970.
+    /// Since when nobody leads although there are candidates, in seconds since 1970.
     pub leaderless_since: Option<i64>,
+    /// What the status counts; none before the group was ever judged.
+    pub transitions: Option<i64>,
     /// How many pods may lead, and how many of them are Ready.
     pub candidates: (i32, i32),
     /// Whether every candidate may lead; none while that is not known.
@@ -48,9 +60,14 @@ pub struct GroupFigures {
 }
 
 impl GroupFigures {
-    /// What this status says.
-    pub fn of(status: &LeaderGroupStatus) -> Self {
-        let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
+    /// What this status says, after `before` was shown or, by an operator that shows the group for the first time, on top
+    /// of the status `stored` by another.
+    pub fn of(
+        status: &LeaderGroupStatus,
+        before: Option<&Self>,
+        stored: Option<&LeaderGroupStatus>,
+        now: jiff::Timestamp,
+    ) -> Self {
         let leader = status.leader.as_ref();
         let abnormal = status
             .conditions
@@ -58,9 +75,12 @@ impl GroupFigures {
             .filter(|c| is_well(&c.type_, &c.status) == Some(false) && !APART.contains(&c.type_.as_str()));
         Self {
             leader: leader.map(|l| (l.pod_name.clone().unwrap_or_default(), l.node_name.clone().unwrap_or_default())),
-            leaderless_since: ready
-                .filter(|_| leader.is_none())
-                .map(|condition| condition.last_transition_time.0.as_second()),
+            leaderless_since: is_leaderless(status).then(|| match before {
+                Some(before) => before.leaderless_since.unwrap_or(now.as_second()),
+                None if stored.is_some_and(is_leaderless) => leaderless_since(status).unwrap_or(now.as_second()),
+                None => now.as_second(),
+            }),
+            transitions: status.holder.as_ref().map(|_| status.transitions),
             candidates: (status.candidates.total, status.candidates.ready),
             authorized: told::authorized(status),
             abnormal: abnormal.map(|c| (c.type_.clone(), c.reason.clone())).collect(),
@@ -68,7 +88,23 @@ impl GroupFigures {
     }
 }
 
-#[derive(Debug, Default)]
+/// Whether nobody leads although there are candidates. Of a group that can't be judged that is not known: its Lease may well
+/// have a leader.
+fn is_leaderless(status: &LeaderGroupStatus) -> bool {
+    let is_judged = |condition: &Condition| {
+        condition.type_ != "Stalled"
+            || condition.status != "True"
+            || JUDGED_ALL_THE_SAME.contains(&condition.reason.as_str())
+    };
+    status.leader.is_none() && status.candidates.total > 0 && status.conditions.iter().all(is_judged)
+}
+
+fn leaderless_since(status: &LeaderGroupStatus) -> Option<i64> {
+    let stands = |c: &&Condition| LEADERLESS_CONDITIONS.contains(&(c.type_.as_str(), c.status.as_str()));
+    status.conditions.iter().filter(stands).map(|c| c.last_transition_time.0.as_second()).max()
+}
+
+#[derive(Clone, Debug, Default)]
 struct Shown {
     figures: Arc<GroupFigures>,
     transitions: [u64; REASONS.len()],
@@ -138,7 +174,9 @@ fn gauge(
 
 impl Collector for Groups {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (encoder, groups) = (&mut encoder, &*self.shown());
+        // Written from a copy: the loop must not wait for thousands of lines.
+        let groups = self.shown().clone();
+        let (encoder, groups) = (&mut encoder, &groups);
         family(encoder, groups, &LEADER, |family, [namespace, group], shown| match &shown.figures.leader {
             Some((pod, node)) => {
                 family.encode_info(&[namespace, group, ("pod", pod.as_str()), ("node", node.as_str())])
@@ -155,6 +193,7 @@ impl Collector for Groups {
             ConstCounter::new(shown.leaderless).encode(family.encode_family(&group)?)
         })?;
         gauge(encoder, groups, &LEADERLESS_SINCE, |figures| figures.leaderless_since)?;
+        gauge(encoder, groups, &STATUS_TRANSITIONS, |figures| figures.transitions)?;
         gauge(encoder, groups, &CANDIDATES, |figures| Some(figures.candidates.0.into()))?;
         gauge(encoder, groups, &CANDIDATES_READY, |figures| Some(figures.candidates.1.into()))?;
         gauge(encoder, groups, &AUTHORIZED, |figures| figures.authorized.map(i64::from))?;

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use leadergroup_api::{ReleaseForm, Verdict};
+use leadergroup_api::{ReleaseForm, TransitionReason, Verdict};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,7 +23,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::audit::BrokenOff;
-use crate::decide::{Action, Clear, Ground};
+use crate::decide::{Action, Ground};
 use crate::engine::{Failure, Job, Outcome, Seen};
 use described::Described;
 use groups::Groups;
@@ -75,10 +75,7 @@ impl Default for Metrics {
             reviews: Family::default(),
             leads: Gauge::default(),
         };
-        // An alert asks for the increase of these: of a counter that begins with 1 the first is lost.
-        for reason in ["Conflict", "Contradicted", "Denied", "NoAnswer"] {
-            drop(metrics.clears_refused.get_or_create(&[("reason", reason)]));
-        }
+        metrics.begin_at_zero();
         let mut registry = Registry::default();
         registry.register_collector(Box::new(metrics.groups.clone()));
         register(&mut registry, &described::TAKEOVERS, metrics.takeovers.clone());
@@ -96,11 +93,57 @@ impl Default for Metrics {
     }
 }
 
+/// The verdicts on which a holder may be cleared, and on what grounds. Proof there is only of a termination; which of several
+/// pods an identity means is not for the user to accept a risk about.
+const CLEARABLE: [(Verdict, &[Ground]); 6] = {
+    use Ground::{Proof, RanOut, RiskAccepted};
+    [
+        (Verdict::Terminated, &[Proof, RanOut, RiskAccepted]),
+        (Verdict::Ambiguous, &[RanOut]),
+        (Verdict::Vanished, &[RanOut, RiskAccepted]),
+        (Verdict::Unreachable, &[RanOut, RiskAccepted]),
+        (Verdict::Unresolved, &[RanOut, RiskAccepted]),
+        (Verdict::Unproven, &[RanOut, RiskAccepted]),
+    ]
+};
+/// The others.
+const NEVER_CLEARED: [Verdict; 6] =
+    [Verdict::Managed, Verdict::Free, Verdict::Contradiction, Verdict::Foreign, Verdict::Alive, Verdict::LeaseExpired];
+const REFUSALS: [&str; 4] = ["Conflict", "Contradicted", "Denied", "NoAnswer"];
+const REVIEW_RESULTS: [&str; 4] = ["allowed", "denied", "refused", "failed"];
+/// The kinds that are watched.
+const KINDS: [&str; 6] = ["LeaderGroup", "Lease", "Pod", "Node", "Service", "EndpointSlice"];
+
 fn register(registry: &mut Registry, metric: &Described, it: impl Metric) {
     registry.register(metric.name, metric.help, it);
 }
 
 impl Metrics {
+    /// Shows every counter of events from the start: of one that begins with 1 the first increase is lost.
+    fn begin_at_zero(&self) {
+        // Of these no time is known.
+        for reason in REASONS.into_iter().filter(|reason| *reason != TransitionReason::Unobserved) {
+            drop(self.takeovers.get_or_create(&[("reason", reason.as_str())]));
+        }
+        for (verdict, grounds) in CLEARABLE.into_iter().chain(NEVER_CLEARED.map(|verdict| (verdict, &[][..]))) {
+            drop(self.verdicts.get_or_create(&[("verdict", verdict.as_str())]));
+            for ground in grounds {
+                for form in [ReleaseForm::Empty, ReleaseForm::Null, ReleaseForm::Delete] {
+                    drop(self.clears.get_or_create(&clear_labels(verdict, *ground, form)));
+                }
+            }
+        }
+        for reason in REFUSALS {
+            drop(self.clears_refused.get_or_create(&[("reason", reason)]));
+        }
+        for result in REVIEW_RESULTS {
+            drop(self.reviews.get_or_create(&[("result", result)]));
+        }
+        for kind in KINDS {
+            drop(self.watch_restarts.get_or_create(&[("kind", kind.into())]));
+        }
+    }
+
     /// What `/metrics` answers.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -125,7 +168,7 @@ impl Metrics {
                     self.verdicts.get_or_create(&[("verdict", verdict.as_str())]).inc();
                 }
                 Seen::Cleared(clear) => {
-                    self.clears.get_or_create(&labels(&clear)).inc();
+                    self.clears.get_or_create(&clear_labels(clear.verdict, clear.ground, clear.form)).inc();
                 }
                 Seen::Contradicted => self.refused("Contradicted"),
                 Seen::Decided(took) => self.decisions.observe(took.as_secs_f64()),
@@ -184,18 +227,18 @@ impl Metrics {
     }
 }
 
-fn labels(clear: &Clear) -> Words<3> {
-    let ground = match clear.ground {
+fn clear_labels(verdict: Verdict, ground: Ground, form: ReleaseForm) -> Words<3> {
+    let ground = match ground {
         Ground::Proof => "Proof",
         Ground::RanOut => "RanOut",
         Ground::RiskAccepted => "RiskAccepted",
     };
-    let release = match clear.form {
+    let release = match form {
         ReleaseForm::Empty => "Empty",
         ReleaseForm::Null => "Null",
         ReleaseForm::Delete => "Delete",
     };
-    [("verdict", Verdict::as_str(clear.verdict)), ("ground", ground), ("release", release)]
+    [("verdict", verdict.as_str()), ("ground", ground), ("release", release)]
 }
 
 /// The kind of a job, in a word.
