@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     completion, dashboard, discover, doctor, handover, history, install, list, pause, rbac, status, timeline, wait, who,
 };
-use crate::session::Connection;
+use crate::connection::Connection;
 
 /// Show LeaderGroups and steer them.
 #[derive(Debug, Parser)]
@@ -40,7 +40,7 @@ pub enum Command {
     Crds,
     /// Print what installs the operator, for `kubectl apply --server-side -f -`
     Install(install::Arguments),
-    /// Show a group: leader, evidence, candidates, Lease, traffic, history, conditions
+    /// Show a group: leader, evidence, candidates, Lease, traffic, history, conditions; without a name, list all
     #[command(visible_alias = "get")]
     Status(status::Arguments),
     /// Show who led, why that changed, and how long nobody led

@@ -8,10 +8,10 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ListParams;
-use kube::core::Selector;
+use kube::core::{Selector, Status};
 use kube::{Api, ResourceExt};
-use leadergroup_api::LeaderGroup;
 
+use crate::model::LeaderGroup;
 use crate::session::Session;
 
 /// What was read, or why it could not be: a user who may read the group need not be allowed to read the rest.
@@ -46,15 +46,15 @@ pub fn groups(session: &Session) -> Api<LeaderGroup> {
 pub async fn get(session: &Session, name: &str) -> Result<LeaderGroup> {
     match groups(session).get(name).await {
         Ok(group) => Ok(group),
-        Err(kube::Error::Api(status)) if status.code == 404 && status.details.is_some() => {
-            Err(absent(session, name).await)
-        }
-        Err(error) => Err(session.explain(error)),
+        Err(error) => Err(absent(session, name, error).await),
     }
 }
 
-/// That the group is not there, and which are.
-async fn absent(session: &Session, name: &str) -> anyhow::Error {
+/// Why the group could not be read: where it is not there, which are.
+pub async fn absent(session: &Session, name: &str, error: kube::Error) -> anyhow::Error {
+    if !matches!(&error, kube::Error::Api(status) if status.code == 404 && status.details.is_some()) {
+        return session.explain(error);
+    }
     let namespace = &session.namespace;
     let there = groups(session).list(&ListParams::default().limit(20)).await;
     let names: Vec<_> = there.iter().flatten().map(ResourceExt::name_any).collect();
@@ -74,10 +74,22 @@ pub async fn read(session: &Session, name: &str, more: bool) -> Result<Reading> 
     let group = get(session, name).await?;
     let leases: Api<Lease> = Api::namespaced(session.client.clone(), &session.namespace);
     let pods: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
-    let list = ListParams::default().labels_from(&selector(&group)?);
-    let (lease, pods) = tokio::join!(leases.get_opt(group.lease_name()), pods.list(&list));
-    let lease = part(session, lease)?;
-    let pods = part(session, pods)?.map(|list| list.items);
+    let candidates = async {
+        match selector(&group) {
+            Ok(selector) => {
+                let listed = pods.list(&ListParams::default().labels_from(&selector)).await;
+                if let Err(kube::Error::Api(status)) = &listed
+                    && status.code == 400
+                {
+                    return Ok(Err(format!("spec.candidates.selector can't be used: {}", status.message)));
+                }
+                Ok(part(session, listed)?.map(|list| list.items))
+            }
+            Err(why) => anyhow::Ok(Err(format!("{why:#}"))),
+        }
+    };
+    let (lease, pods) = tokio::join!(leases.get_opt(group.lease_name()), candidates);
+    let (lease, pods) = (part(session, lease)?, pods?);
     let more = if more { Some(read_more(session, &group, &pods).await?) } else { None };
     Ok(Reading { group, lease, pods, more })
 }
@@ -125,11 +137,17 @@ pub fn last_told(event: &Event) -> Option<jiff::Timestamp> {
     series.or_else(|| event.event_time.as_ref().map(|time| time.0))
 }
 
-/// A request's answer, where a denial is one too.
+/// Whether a refusal tells of a part of the group, and says nothing against the rest: the user may not read it, or it can't
+/// be asked for as the group's spec says.
+pub fn is_answer(refusal: &Status) -> bool {
+    matches!(refusal.code, 400 | 403)
+}
+
+/// A request's answer, where a refusal may be one too.
 fn part<T>(session: &Session, answer: kube::Result<T>) -> Result<Part<T>> {
     match answer {
         Ok(value) => Ok(Ok(value)),
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Err(status.message.clone())),
+        Err(kube::Error::Api(status)) if is_answer(&status) => Ok(Err(status.message.clone())),
         Err(error) => Err(session.explain(error)),
     }
 }
@@ -142,6 +160,11 @@ pub fn condition<'a>(group: &'a LeaderGroup, type_: &str) -> Option<&'a Conditio
 /// Whether the group has a leader, as the operator says.
 pub fn is_ready(group: &LeaderGroup) -> bool {
     condition(group, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+/// Whether the operator has taken in the spec as it is.
+pub fn is_observed(group: &LeaderGroup) -> bool {
+    group.status.as_ref().is_some_and(|status| status.observed_generation >= group.metadata.generation)
 }
 
 /// Why the group has no leader.

@@ -1,12 +1,14 @@
 //! `kubectl leadergroup`, also `kubectl lg`: what people use to see LeaderGroups and to steer them.
 //!
-//! `arguments.rs` is the command line, `session.rs` the connection it names, `group.rs` reads a group with its Lease and pods,
+//! `arguments.rs` is the command line, `connection.rs` the cluster it names, `session.rs` the connection to that, `model.rs` is a group and `group.rs` reads one with its Lease and pods,
 //! `timeline.rs` and `terms.rs` say who led when, and `output.rs` how all that is printed. Each command is a module of `commands`: it reads
 //! objects, has a pure function make of them what is shown, and prints that.
 
 mod arguments;
 mod commands;
+mod connection;
 mod group;
+mod model;
 mod named;
 mod objects;
 mod output;
@@ -15,6 +17,7 @@ mod rights;
 #[cfg(test)]
 mod samples;
 mod session;
+mod signals;
 mod terms;
 #[cfg(test)]
 mod testdata;
@@ -26,7 +29,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use crate::arguments::Arguments;
-use crate::output::{BAD, paint, tell};
+use crate::output::tell_error;
 
 fn main() -> ExitCode {
     // A shell that asks what could stand at the cursor has its answer here, and nothing else happens.
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            tell(format_args!("{}: {error:#}", paint(BAD, "error")));
+            tell_error(&error);
             ExitCode::FAILURE
         }
     }

@@ -5,8 +5,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{Selector, SelectorExt as _};
 use kube::{Resource, ResourceExt as _};
-use leadergroup_api::LeaderGroup;
 use leadergroup_identity::{Identity, PodNames};
+
+use crate::model::LeaderGroup;
 
 /// The namespace and name of an object, as they are told.
 pub fn full_name<K: Resource>(object: &K) -> String {

@@ -81,9 +81,14 @@ pub fn print(text: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// Tells people something beside what is printed: a line on standard error.
+/// Tells people something beside what is printed: a line on standard error, whatever of the cluster's is in it.
 pub fn tell(text: impl Display) {
-    anstream::eprintln!("{text}");
+    anstream::eprintln!("{}", clean(&text.to_string()));
+}
+
+/// Tells why a command has failed.
+pub fn tell_error(error: &anyhow::Error) {
+    anstream::eprintln!("{}: {}", paint(BAD, "error"), clean(&format!("{error:#}")));
 }
 
 /// The text in a style.
@@ -91,15 +96,42 @@ pub fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// The text on one line, without characters that would do something to a terminal.
+/// The text on one line, without characters that would do something to a terminal, or have it show another text.
 pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| match c {
-            '\n' | '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
+            '\n' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+            c if c.is_control() || is_format(c) => '\u{fffd}',
             c => c,
         })
         .collect()
+}
+
+/// Whether it has no look of its own: it turns the direction of what follows, joins or parts it, or is not seen at all.
+fn is_format(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// The content of a table's cell.
@@ -229,5 +261,13 @@ mod tests {
     fn nothing_from_the_cluster_reaches_the_terminal_as_a_command() {
         let text = table(&["NAME"], [vec!["\u{1b}[2Jgone\r\nnext\u{7}\u{9b}1A".into()]]);
         assert_eq!(text, "NAME\n\u{fffd}[2Jgone\u{fffd} next\u{fffd}\u{fffd}1A\n");
+    }
+
+    #[test]
+    fn no_text_is_shown_as_another() {
+        for hidden in ['\u{202e}', '\u{2066}', '\u{200b}', '\u{200d}', '\u{feff}', '\u{ad}', '\u{e0041}'] {
+            assert_eq!(clean(&format!("a{hidden}b")), "a\u{fffd}b", "{:x}", u32::from(hidden));
+        }
+        assert_eq!(clean("a\u{2028}b グループ é ё"), "a b グループ é ё");
     }
 }

@@ -2,9 +2,10 @@
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use leadergroup_api::LeaderGroup;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::model::LeaderGroup;
 
 /// Lays one value over another: what is an object in both is merged.
 fn overlay(base: &mut Value, over: &Value) {

@@ -1,9 +1,10 @@
 //! The terms that a group's status remembers, numbered.
 
 use jiff::Timestamp;
-use leadergroup_api::{LeaderGroup, Transition, TransitionReason};
+use leadergroup_api::TransitionReason;
 use serde::Serialize;
 
+use crate::model::{LeaderGroup, Told, Transition};
 use crate::timeline::segments;
 
 /// One continuous tenure of one holder.
@@ -20,7 +21,7 @@ pub struct Term {
     /// The identity that led before.
     pub from: Option<String>,
     /// Why leadership changed.
-    pub reason: TransitionReason,
+    pub reason: Told<TransitionReason>,
     /// When the operator saw it begin.
     pub begin: Timestamp,
     /// When it was over; absent while it lasts.
@@ -53,7 +54,7 @@ pub fn terms(group: &LeaderGroup, now: Timestamp) -> Vec<Term> {
             leader: transition.leader.clone(),
             pod_uid: transition.pod_uid.clone(),
             from: transition.from.clone(),
-            reason: transition.reason,
+            reason: transition.reason.clone(),
             begin: transition.time.0,
             end,
             leaderless_seconds: transition.leaderless_seconds,

@@ -4,9 +4,10 @@ use anstream::adapter::strip_str;
 use jiff::{Timestamp, ToSpan as _, Zoned};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use leadergroup_api::LeaderGroup;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::model::LeaderGroup;
 
 /// The moment that the groups are looked at.
 pub fn now() -> Zoned {

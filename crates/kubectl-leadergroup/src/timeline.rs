@@ -1,7 +1,9 @@
 //! Who led when: what a group's status remembers, as segments of time.
 
 use jiff::{SignedDuration, Timestamp};
-use leadergroup_api::{LeaderGroupStatus, TransitionReason};
+use leadergroup_api::TransitionReason;
+
+use crate::model::{LeaderGroupStatus, Told};
 
 /// A stretch of time in which one holder led, or nobody did.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +13,7 @@ pub struct Segment {
     /// Who led; `None` is a gap.
     pub holder: Option<String>,
     /// Of a term why it began, of a gap why the term before it ended; `None` where the status doesn't tell.
-    pub reason: Option<TransitionReason>,
+    pub reason: Option<Told<TransitionReason>>,
     /// Transitions just before this one that the Lease counted and nobody saw.
     pub unobserved: i64,
     /// It goes on.
@@ -29,7 +31,7 @@ impl Segment {
 pub fn segments(status: &LeaderGroupStatus, now: Timestamp) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     for transition in status.history.iter().rev() {
-        let reason = Some(transition.reason);
+        let reason = Some(transition.reason.clone());
         // Clocks are set back: no term begins before the one before it did.
         let earliest = segments.last().map(|before| before.from);
         let from = earliest.map_or(transition.time.0, |earliest| earliest.max(transition.time.0));
@@ -39,7 +41,14 @@ pub fn segments(status: &LeaderGroupStatus, now: Timestamp) -> Vec<Segment> {
             last.to = gap_from;
         }
         if gap_from < from {
-            segments.push(Segment { from: gap_from, to: from, holder: None, reason, unobserved: 0, is_open: false });
+            segments.push(Segment {
+                from: gap_from,
+                to: from,
+                holder: None,
+                reason: reason.clone(),
+                unobserved: 0,
+                is_open: false,
+            });
         }
         let unobserved = transition.unobserved.unwrap_or(0);
         segments.push(Segment {
@@ -110,7 +119,7 @@ mod tests {
 
     fn line(segment: &Segment) -> String {
         let holder = segment.holder.as_deref().unwrap_or("-");
-        let reason = segment.reason.map_or("?".to_owned(), |reason| format!("{reason:?}"));
+        let reason = segment.reason.as_ref().map_or("?", Told::<TransitionReason>::as_str);
         let open = if segment.is_open { ".." } else { "" };
         let unobserved = if segment.unobserved > 0 { format!(" +{}", segment.unobserved) } else { String::new() };
         let second = |time: Timestamp| time.as_duration().as_secs_f64();

@@ -8,6 +8,7 @@ use jiff::Zoned;
 use leadergroup_api::TransitionReason;
 
 use crate::group;
+use crate::model::Told;
 use crate::named::Named;
 use crate::output::{Cell, Format, GOOD, WARN, ago, print, span, table, tell};
 use crate::session::Session;
@@ -56,11 +57,11 @@ pub fn text(terms: &[Term], now: &Zoned) -> String {
         let lasts = term.end.is_none();
         let led_for = span(term.seconds(now.timestamp()).round());
         let reason = match term.unobserved {
-            0 => format!("{:?}", term.reason),
-            unseen => format!("{:?}, {unseen} more unseen", term.reason),
+            0 => term.reason.as_str().to_owned(),
+            unseen => format!("{}, {unseen} more unseen", term.reason.as_str()),
         };
-        let is_odd =
-            term.unobserved > 0 || matches!(term.reason, TransitionReason::Taken | TransitionReason::Unobserved);
+        let is_odd = term.unobserved > 0
+            || matches!(term.reason, Told::Known(TransitionReason::Taken | TransitionReason::Unobserved));
         vec![
             term.number.to_string().into(),
             term.begin.to_zoned(now.time_zone().clone()).strftime("%F %T").to_string().into(),

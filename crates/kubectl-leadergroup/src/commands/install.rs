@@ -35,23 +35,43 @@ const FILES: [&str; 15] = [
 const OF_THE_CLUSTER: [&str; 5] =
     ["Namespace", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
 
+/// What to do where the operator is not installed, or not as a whole.
+pub const HOW: &str = "install it: kubectl leadergroup install --image YOUR/leadergroup-operator:TAG | kubectl apply \
+                       --server-side -f - (or, where Helm did: helm upgrade)";
+
+const WHERE: &str = "\
+A namespace that --namespace names is taken to exist, and is not printed: what is printed may then be deleted again, and the
+namespace stays as it was. One that is printed admits restricted pods only, and is deleted with everything in it.
+
+  kubectl leadergroup install --image YOUR/leadergroup-operator:TAG | kubectl apply --server-side -f -";
+
 #[derive(Args, Debug)]
+#[command(after_help = WHERE)]
 pub struct Arguments {
     /// The operator's image, where the nodes find it
     #[arg(long, value_name = "IMAGE")]
     image: String,
+    /// Print the namespace too, though --namespace names one [default: only of leadergroup-system]
+    #[arg(long)]
+    create_namespace: bool,
 }
 
 /// Prints them, for the namespace that is named.
 pub fn run(namespace: Option<&str>, arguments: &Arguments) -> Result<ExitCode> {
-    output::print(&manifest(namespace.unwrap_or(NAMESPACE), &arguments.image)?)?;
+    let namespace = namespace.unwrap_or(NAMESPACE);
+    let is_ours = namespace == NAMESPACE || arguments.create_namespace;
+    output::print(&manifest(namespace, is_ours, &arguments.image)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn manifest(namespace: &str, image: &str) -> Result<String> {
+fn manifest(namespace: &str, is_ours: bool, image: &str) -> Result<String> {
     let mut text = leadergroup_api::crd_yaml()?;
     for object in FILES.iter().flat_map(|file| serde_yaml_ng::Deserializer::from_str(file)) {
-        let object = placed(Value::deserialize(object)?, namespace, image);
+        let object = Value::deserialize(object)?;
+        if !is_ours && object.get("kind").and_then(Value::as_str) == Some("Namespace") {
+            continue;
+        }
+        let object = placed(object, namespace, image);
         text += "---\n";
         text += &serde_yaml_ng::to_string(&object.context("a file of config has no kind or no metadata")?)?;
     }
@@ -83,9 +103,15 @@ mod tests {
 
     #[test]
     fn all_is_in_the_namespace_that_is_named() {
-        let text = manifest("operators", "example.com/operator:1").unwrap();
+        let text = manifest("operators", true, "example.com/operator:1").unwrap();
         assert!(!text.contains(NAMESPACE), "{text}");
         assert!(text.contains("name: operators\n"), "{text}");
         assert!(text.contains("image: example.com/operator:1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_namespace_that_is_somebody_elses_is_neither_labelled_nor_deleted() {
+        let kinds = |is_ours| manifest("operators", is_ours, "x").unwrap().matches("kind: Namespace\n").count();
+        assert_eq!((kinds(true), kinds(false)), (1, 0));
     }
 }

@@ -1,17 +1,21 @@
 //! `list`: the groups of a namespace or of all.
 
+mod watch;
+
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, Zoned};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
-use leadergroup_api::{LeaderGroup, Policy, Verdict};
+use kube::core::ObjectMeta;
+use leadergroup_api::{Policy, Verdict};
 use serde::Serialize;
 
 use crate::group::condition;
-use crate::output::{self, Cell, GOOD, WARN, ago, clean, print, table, tell};
+use crate::model::{LeaderGroup, Told};
+use crate::output::{self, Cell, GOOD, WARN, ago, print, table, tell};
 use crate::session::Session;
 
 #[derive(Args, Debug)]
@@ -25,10 +29,33 @@ pub struct Arguments {
     /// What to print instead of the table
     #[arg(long, short, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
+    /// Go on with a line for each change, until ctrl-c
+    #[arg(long, short)]
+    watch: bool,
+}
+
+impl Arguments {
+    /// All groups, whatever their labels.
+    pub fn new(all_namespaces: bool, output: Option<Format>, watch: bool) -> Self {
+        Self { all_namespaces, selector: String::new(), output, watch }
+    }
+
+    fn place(&self, session: &Session) -> String {
+        if self.all_namespaces { "any namespace".to_owned() } else { format!("namespace {}", session.namespace) }
+    }
+}
+
+impl From<output::Format> for Format {
+    fn from(format: output::Format) -> Self {
+        match format {
+            output::Format::Json => Self::Json,
+            output::Format::Yaml => Self::Yaml,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     /// The table with node, Lease, verdict and policy
     Wide,
     /// A list of objects for programs
@@ -40,7 +67,7 @@ enum Format {
 }
 
 /// A group in a line.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
     namespace: String,
@@ -54,7 +81,7 @@ struct Summary {
     /// Absent while the operator has not said so.
     ready: Option<bool>,
     reason: Option<String>,
-    verdict: Option<Verdict>,
+    verdict: Option<Told<Verdict>>,
     lease: String,
     candidates: i32,
     ready_candidates: i32,
@@ -65,16 +92,17 @@ struct Summary {
 
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     let all = arguments.all_namespaces;
+    if arguments.watch {
+        return match arguments.output {
+            None | Some(Format::Wide) => watch::run(session, arguments).await,
+            Some(_) => bail!("--watch shows a table: leave -o out, or have it wide"),
+        };
+    }
     let namespace = (!all).then_some(session.namespace.as_str());
     let listed = session.try_list(namespace, &ListParams::default().labels(&arguments.selector)).await;
     let (groups, unreadable) = listed.map_err(|error| session.explain(error))?;
     for (metadata, why) in unreadable {
-        tell(format_args!(
-            "{}/{} is not shown, for it can't be read: {}",
-            metadata.namespace.unwrap_or_default(),
-            metadata.name.unwrap_or_default(),
-            clean(&why)
-        ));
+        tell(not_shown(&metadata, &why));
     }
     let summaries: Vec<_> = groups.iter().map(Summary::of).collect();
     let text = match arguments.output {
@@ -84,15 +112,23 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
             summaries.iter().flat_map(|it| ["leadergroup.leadergroup.dev/", &it.name, "\n"]).collect()
         }
         None | Some(Format::Wide) if summaries.is_empty() => {
-            let place = if all { "any namespace".to_owned() } else { format!("namespace {}", session.namespace) };
-            let which = if arguments.selector.is_empty() { "" } else { " with these labels" };
-            tell(format_args!("there is no LeaderGroup{which} in {place}"));
+            tell(none(session, arguments));
             String::new()
         }
         wide => text(&summaries, all, wide.is_some(), &Zoned::now()),
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn not_shown(metadata: &ObjectMeta, why: &str) -> String {
+    let name = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!("{}/{} is not shown, for it can't be read: {why}", name(&metadata.namespace), name(&metadata.name))
+}
+
+fn none(session: &Session, arguments: &Arguments) -> String {
+    let which = if arguments.selector.is_empty() { "" } else { " with these labels" };
+    format!("there is no LeaderGroup{which} in {}", arguments.place(session))
 }
 
 impl Summary {
@@ -144,7 +180,7 @@ fn text(summaries: &[Summary], namespaces: bool, wide: bool, now: &Zoned) -> Str
             row.extend([
                 Cell::maybe(it.node.as_ref()),
                 it.lease.as_str().into(),
-                Cell::maybe(it.verdict.map(Verdict::as_str)),
+                Cell::maybe(it.verdict.as_ref().map(Told::<Verdict>::as_str)),
                 format!("{:?}", it.policy).into(),
             ]);
         }

@@ -8,12 +8,13 @@ use clap::Args;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
-use leadergroup_api::LeaderGroup;
 
 use crate::group;
+use crate::model::LeaderGroup;
 use crate::named::Named;
 use crate::objects::{Plan, account};
 use crate::output;
+use crate::rights::Account;
 use crate::session::Session;
 
 #[derive(Args, Debug)]
@@ -21,9 +22,34 @@ use crate::session::Session;
 pub struct Arguments {
     #[command(flatten)]
     group: Named,
-    /// A ServiceAccount of the group's namespace; may be given several times [default: those of the candidates that run]
-    #[arg(long, value_name = "NAME")]
-    serviceaccount: Vec<String>,
+    /// A ServiceAccount, of the group's namespace unless another is named; may be given several times [default: those of the
+    /// candidates that run]
+    #[arg(long, value_name = "[NAMESPACE:]NAME", value_parser = service_account)]
+    serviceaccount: Vec<Subject>,
+}
+
+/// A `ServiceAccount`, of the group's namespace unless it says another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Subject {
+    namespace: Option<String>,
+    name: String,
+}
+
+/// A `ServiceAccount` on the command line, with its namespace as kubectl takes it, or without.
+fn service_account(text: &str) -> Result<Subject, String> {
+    let (namespace, name) = text.split_once(':').map_or((None, text), |(namespace, name)| (Some(namespace), name));
+    // As the API server has it for the names of most kinds; those of namespaces have no dots.
+    let is_name = |text: &str| {
+        text.len() <= 253
+            && text.split('.').all(|part| {
+                let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+                !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+            })
+    };
+    if !is_name(name) || namespace.is_some_and(|namespace| !is_name(namespace) || namespace.contains('.')) {
+        return Err("write the ServiceAccount's name, or NAMESPACE:NAME".to_owned());
+    }
+    Ok(Subject { namespace: namespace.map(ToOwned::to_owned), name: name.to_owned() })
 }
 
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
@@ -33,11 +59,17 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
         .await
         .context("can't get the group's Lease")?
         .is_some();
-    let mut accounts: BTreeSet<String> = arguments.serviceaccount.iter().cloned().collect();
+    let of = |namespace: Option<&String>, name: &str| Account {
+        namespace: namespace.unwrap_or(&session.namespace).clone(),
+        name: name.to_owned(),
+    };
+    let named = arguments.serviceaccount.iter().map(|subject| of(subject.namespace.as_ref(), &subject.name));
+    let mut accounts: BTreeSet<Account> = named.collect();
     if accounts.is_empty() {
         let plan = Plan::of(&group).map_err(anyhow::Error::msg)?;
         let (pods, _) = session.list::<Pod>(Some(&session.namespace)).await?;
-        accounts.extend(pods.iter().filter(|pod| plan.has_candidate(pod)).filter_map(account).map(ToOwned::to_owned));
+        let candidates = pods.iter().filter(|pod| plan.has_candidate(pod));
+        accounts.extend(candidates.filter_map(account).map(|name| of(None, name)));
     }
     if accounts.is_empty() {
         bail!(
@@ -50,7 +82,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// The Role and its binding, with comments that say why.
-fn manifest(group: &LeaderGroup, lease_exists: bool, accounts: &BTreeSet<String>) -> String {
+fn manifest(group: &LeaderGroup, lease_exists: bool, accounts: &BTreeSet<Account>) -> String {
     let (namespace, lease) = (group.namespace().unwrap_or_default(), group.lease_name());
     let name = format!("leadergroup-{}", group.name_any());
     let create = if lease_exists || group.spec.lease.create {
@@ -64,7 +96,9 @@ fn manifest(group: &LeaderGroup, lease_exists: bool, accounts: &BTreeSet<String>
   verbs: [create]
 "
     };
-    let subject = |account: &String| format!("- {{kind: ServiceAccount, name: {account}, namespace: {namespace}}}");
+    let subject = |Account { namespace, name }: &Account| {
+        format!("- {{kind: ServiceAccount, name: {name}, namespace: {namespace}}}")
+    };
     let subjects: Vec<_> = accounts.iter().map(subject).collect();
     format!(
         "\
@@ -78,7 +112,7 @@ rules:
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{lease}]
-  verbs: [get, watch, update]
+  verbs: [get, watch, update, patch]
 {create}---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -111,7 +145,11 @@ mod tests {
             "metadata": {"name": "billing", "namespace": "shop"}, "spec": spec,
         });
         let group: LeaderGroup = serde_json::from_value(group).unwrap();
-        let accounts = accounts.iter().map(|name| (*name).to_owned()).collect();
+        let of = |subject: Subject| Account {
+            namespace: subject.namespace.unwrap_or_else(|| "shop".to_owned()),
+            name: subject.name,
+        };
+        let accounts = accounts.iter().map(|text| of(service_account(text).unwrap())).collect();
         let text = manifest(&group, lease_exists, &accounts);
         let mut documents = serde_yaml_ng::Deserializer::from_str(&text);
         let mut next = || documents.next().unwrap();
@@ -124,16 +162,23 @@ mod tests {
 
     #[test]
     fn only_the_groups_lease_may_be_renewed() {
-        let (role, binding) = made(&json!({"lease": {"name": "other"}}), true, &["a", "b"]);
+        let (role, binding) = made(&json!({"lease": {"name": "other"}}), true, &["b", "other:a"]);
         let rules = role.rules.clone().unwrap();
         assert_eq!(rules.len(), 1, "{rules:?}");
         assert_eq!(rules[0].resource_names, Some(vec!["other".to_owned()]));
-        assert_eq!(rules[0].verbs, ["get", "watch", "update"]);
+        assert_eq!(rules[0].verbs, ["get", "watch", "update", "patch"]);
         assert_eq!((role.namespace(), role.name_any()), (Some("shop".to_owned()), "leadergroup-billing".to_owned()));
         assert_eq!(binding.role_ref.name, role.name_any());
         let subjects: Vec<_> =
             binding.subjects.into_iter().flatten().map(|it| (it.namespace.unwrap_or_default(), it.name)).collect();
-        assert_eq!(subjects, [("shop".to_owned(), "a".to_owned()), ("shop".to_owned(), "b".to_owned())]);
+        assert_eq!(subjects, [("other".to_owned(), "a".to_owned()), ("shop".to_owned(), "b".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_no_service_account_never_gets_into_a_manifest() {
+        for wrong in ["", ":", "a:", ":a", "A", "a b", "a}, {x", "a:b:c", "n.s:a", "-a", "a..b"] {
+            assert!(service_account(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

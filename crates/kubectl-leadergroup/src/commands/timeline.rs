@@ -11,6 +11,7 @@ use leadergroup_api::TransitionReason;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::group;
+use crate::model::Told;
 use crate::named::Named;
 use crate::output::{BAD, BOLD, DIM, GOOD, Screen, WARN, clean, paint, print, span, tell};
 use crate::session::Session;
@@ -19,6 +20,9 @@ use crate::timeline::{Segment, segments};
 const WIDTH: &str = "\
 The chart is as wide as the terminal, or 80 columns where there is none. It goes as far back as the group's history, which
 keeps spec.historyLimit transitions.";
+
+/// How far marks of a chart lie apart at most.
+const MOST_YEARS: usize = 10_000;
 
 /// A chart narrower than this shows nothing.
 const NARROWEST: usize = 20;
@@ -79,7 +83,7 @@ const ASCII: Glyphs = Glyphs { leads: '#', not: '.', nobody: 'x', unseen: '?', t
 
 /// Whether there was more before it than was seen.
 fn is_unseen(segment: &Segment) -> bool {
-    segment.unobserved > 0 || segment.reason == Some(TransitionReason::Unobserved)
+    segment.unobserved > 0 || segment.reason == Some(Told::Known(TransitionReason::Unobserved))
 }
 
 impl<'a> Chart<'a> {
@@ -207,6 +211,7 @@ impl<'a> Chart<'a> {
         const MINUTE: i64 = 60;
         const HOUR: i64 = 60 * MINUTE;
         const DAY: i64 = 24 * HOUR;
+        const YEAR: i64 = 364 * DAY;
         let steps = [
             1,
             2,
@@ -231,17 +236,20 @@ impl<'a> Chart<'a> {
             14 * DAY,
             28 * DAY,
             91 * DAY,
-            364 * DAY,
+            YEAR,
         ];
         let format = |step: i64| match step {
             ..MINUTE => "%T",
             MINUTE..DAY => "%H:%M",
-            DAY.. => "%b %d",
+            DAY..YEAR => "%b %d",
+            YEAR.. => "%b %Y",
         };
         // A label and some room behind it.
-        #[allow(clippy::cast_precision_loss)] // At most a year.
+        #[allow(clippy::cast_precision_loss)] // Far below what a float holds.
         let fits = |step: &i64| *step as f64 / self.seconds >= 14.0;
-        let step = steps.into_iter().find(fits).unwrap_or(steps[steps.len() - 1]);
+        let longest = steps[steps.len() - 1];
+        let years = (1..).map(|years| years * longest);
+        let Some(step) = steps.into_iter().chain(years.take(MOST_YEARS)).find(fits) else { return "\n".to_owned() };
         let zone = self.now.time_zone();
         let offset = i64::from(zone.to_offset(self.from).seconds());
         let first = (self.from.as_second() + offset).div_euclid(step) * step + step - offset;
@@ -288,9 +296,9 @@ impl<'a> Chart<'a> {
 
 #[cfg(test)]
 mod tests {
-    use leadergroup_api::LeaderGroup;
 
     use super::*;
+    use crate::model::LeaderGroup;
     use crate::testdata::{self, now, plain};
 
     fn screen(width: usize, unicode: bool) -> Screen {
@@ -357,6 +365,20 @@ mod tests {
                 let label = chart.label(&now_leads.unwrap_or_else(|| "nobody".to_owned()));
                 let row = rows.iter().position(|row| row.starts_with(&label)).unwrap();
                 assert_ne!(marks[row][chart.columns - 1], '·', "{drawn}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_term_of_many_years_has_a_chart_too() {
+        for years in [1, 3, 9, 30, 200, 1900] {
+            let mut segments = segments_of(&testdata::led());
+            let from = now().timestamp() - jiff::SignedDuration::from_hours(years * 365 * 24);
+            segments[0].from = from;
+            for width in [20, 60, 80, 400] {
+                let chart =
+                    Chart::new(segments.clone(), None, &now(), screen(width, true)).unwrap().draw("shop/billing");
+                assert!(chart.contains("█ leads"), "{years} years, {width} columns: {chart}");
             }
         }
     }

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use leadergroup_api::LeaderGroup;
 
 use crate::group::{self, why_not_ready};
+use crate::model::LeaderGroup;
 use crate::named::Named;
 use crate::output::{clean, print, tell};
 use crate::session::Session;

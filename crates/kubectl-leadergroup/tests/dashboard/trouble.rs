@@ -1,7 +1,7 @@
 //! What the page says when something is missing or does not answer.
 
 use anyhow::Result;
-use leadergroup_cluster::Component;
+use leadergroup_cluster::{Component, Signal};
 
 use crate::browser::Browser;
 use crate::place::{Place, led_by};
@@ -31,6 +31,22 @@ async fn a_stopped_api_server_is_told_and_the_page_goes_on_when_it_is_back() -> 
     browser.until("the banner goes", "document.getElementById('lost') === null").await?;
     place.report("billing", led_by("billing-b", 1)).await?;
     browser.until_text("#groups", "billing-b").await?;
+    browser.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_hangs_is_told_too() -> Result<()> {
+    let Some(place) = Place::open_alone("hang").await? else { return Ok(()) };
+    place.group("billing", led_by("billing-a", 0)).await?;
+    let dashboard = place.dashboard().await?;
+    let browser = Browser::open(&dashboard.url, 1280).await?;
+    browser.until_text("#groups", "billing-a").await?;
+    // Its connections stay, and nothing comes on them.
+    place.cluster.signal(Component::KubeApiserver, Signal::STOP)?;
+    let told = browser.until_text("#lost", "Connection to the cluster lost").await;
+    place.cluster.signal(Component::KubeApiserver, Signal::CONT)?;
+    told?;
+    browser.until("the banner goes", "document.getElementById('lost') === null").await?;
     browser.close().await
 }
 

@@ -150,6 +150,7 @@ async fn candidates_can_do_what_the_printed_rights_allow_and_no_more() -> Result
         ("get", "lease/billing", true),
         ("watch", "lease/billing", true),
         ("update", "lease/billing", true),
+        ("patch", "lease/billing", true),
         ("create", "leases", true),
         ("delete", "lease/billing", false),
         ("update", "lease/other", false),

@@ -10,18 +10,18 @@ use futures::future::OptionFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::Selector;
-use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
-use leadergroup_api::LeaderGroup;
 use maud::Markup;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::sleep;
 
 use super::follow::{Followed, News};
-use super::frame::{self, Scope};
+use super::frame::{self, Place, Scope};
 use super::group::{self, Candidates, Subject};
 use super::overview::{self, Group};
 use super::parts::{Changes, Part, Sent};
+use crate::model::LeaderGroup;
+use crate::session::watching;
 
 /// Changes that come in less than that after each other are sent together.
 const PACE: Duration = Duration::from_millis(200);
@@ -37,18 +37,18 @@ pub enum Page {
 pub struct Board {
     groups: Followed<Group>,
     client: Client,
-    scope: Scope,
+    place: Place,
 }
 
 impl Board {
     /// Begins to follow the groups.
-    pub fn start(client: Client, scope: Scope) -> Self {
-        let groups = match &scope {
+    pub fn start(client: Client, place: Place) -> Self {
+        let groups = match &place.scope {
             Scope::All => Api::all(client.clone()),
             Scope::Namespace(name) => Api::namespaced(client.clone(), name),
         };
         let trim = |group: &mut Group| group.meta_mut().managed_fields = None;
-        Self { groups: Followed::start(groups, watcher::Config::default(), trim), client, scope }
+        Self { groups: Followed::start(groups, watching(), trim), client, place }
     }
 
     /// A page as it is now, and whether what it is about exists.
@@ -58,7 +58,7 @@ impl Board {
         let exists = !parts.iter().any(|part| part.key == "missing");
         let notice = frame::place(&parts, "notice");
         let markup = match page {
-            Page::Overview => frame::page("Groups", &self.scope, "/events", &notice, &overview::body(&parts)),
+            Page::Overview => frame::page("Groups", &self.place, "/events", &notice, &overview::body(&parts)),
             Page::Group(subject) => {
                 let title = format!("{} in {}", subject.name, subject.namespace);
                 let events = format!(
@@ -66,7 +66,7 @@ impl Board {
                     overview::href(&subject.namespace, &subject.name),
                     subject.range.as_str()
                 );
-                frame::page(&title, &self.scope, &events, &notice, &group::body(subject, &parts))
+                frame::page(&title, &self.place, &events, &notice, &group::body(subject, &parts))
             }
         };
         (exists, markup)
@@ -74,9 +74,9 @@ impl Board {
 
     fn parts(&self, page: &Page, candidates: &Candidates, news: &News) -> Vec<Part> {
         match page {
-            Page::Overview => overview::parts(&self.groups.objects(), news, &self.scope),
+            Page::Overview => overview::parts(&self.groups.objects(), news, &self.place.scope),
             Page::Group(subject) => {
-                group::parts(subject, self.group(subject), candidates, news, &self.scope, Timestamp::now())
+                group::parts(subject, self.group(subject), candidates, news, &self.place.scope, Timestamp::now())
             }
         }
     }
@@ -169,7 +169,7 @@ impl Pods {
         let followed = Selector::try_from(labels).map_err(|error| error.to_string()).map(|labels| {
             let namespace = group.metadata.namespace.as_deref().unwrap_or_default();
             let pods = Api::namespaced(client.clone(), namespace);
-            let followed = Followed::start(pods, watcher::Config::default().labels_from(&labels), group::trim);
+            let followed = Followed::start(pods, watching().labels_from(&labels), group::trim);
             let news = followed.news();
             (followed, news)
         });

@@ -7,6 +7,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::TryStreamExt;
 use jiff::Timestamp;
+use kube::api::ListParams;
 use kube::runtime::reflector::{Store, store, store::Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
@@ -15,8 +16,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The API server ends a watch after that many seconds; a connection that is silent for longer is dead.
-const WATCH_SECONDS: u32 = 30;
+/// After so long without news, the API server is asked whether there is none.
+const QUIET: Duration = Duration::from_secs(10);
+/// An answer to that takes less.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 /// A first list that takes longer is taken for a server that doesn't answer.
 const LIST_PATIENCE: Duration = Duration::from_secs(15);
 /// A person waits for the cluster to come back.
@@ -61,7 +64,7 @@ where
     pub fn start(api: Api<K>, config: watcher::Config, trim: fn(&mut K)) -> Self {
         let (objects, writer) = store();
         let (tell, news) = watch::channel(News { version: 0, link: Link::Connecting });
-        let task = tokio::spawn(follow(api, config.timeout(WATCH_SECONDS), writer, tell, trim));
+        let task = tokio::spawn(follow(api, config, writer, tell, trim));
         Self { objects, news, _task: AbortOnDropHandle::new(task) }
     }
 
@@ -102,8 +105,8 @@ async fn follow<K>(
         let mut events = std::pin::pin!(watcher(api.clone(), config.clone()));
         let mut listed = false;
         let link = loop {
-            let event =
-                if listed { Ok(events.try_next().await) } else { timeout(LIST_PATIENCE, events.try_next()).await };
+            let patience = if listed { QUIET } else { LIST_PATIENCE };
+            let event = timeout(patience, events.try_next()).await;
             match event {
                 Ok(Ok(Some(event))) => {
                     let event = event.modify(trim);
@@ -117,12 +120,28 @@ async fn follow<K>(
                 }
                 Ok(Ok(None)) => break lost("the watch ended"),
                 Ok(Err(error)) => break judge(&error),
-                Err(_) => break lost("the API server does not answer"),
+                Err(_) => {
+                    if !listed || !answers(&api).await {
+                        break lost("the API server does not answer");
+                    }
+                }
             }
         };
         tell.send_if_modified(|news| news.link.become_(link));
         tokio::time::sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
     }
+}
+
+/// Whether the API server still says anything. A watch on a connection that is dead, or of a server that hangs, looks like
+/// one on which nothing happens.
+async fn answers<K>(api: &Api<K>) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    // One object, from what the server has in memory anyway. A refusal is an answer.
+    let probe = ListParams::default().limit(1).match_any();
+    let answer = timeout(PROBE_PATIENCE, api.list_metadata(&probe)).await;
+    matches!(answer, Ok(Ok(_) | Err(kube::Error::Api(_))))
 }
 
 impl Link {

@@ -13,8 +13,16 @@ pub enum Scope {
     Namespace(String),
 }
 
+/// What the pages are of: a cluster, and which of its groups.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What the kubeconfig calls the cluster and its user.
+    pub context: String,
+    pub scope: Scope,
+}
+
 /// A whole page: its parts as they are now, and where it learns of changes.
-pub fn page(title: &str, scope: &Scope, events: &str, notice: &Markup, body: &Markup) -> Markup {
+pub fn page(title: &str, place: &Place, events: &str, notice: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -22,7 +30,7 @@ pub fn page(title: &str, scope: &Scope, events: &str, notice: &Markup, body: &Ma
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title) " · LeaderGroup" }
+                title { (title) " · " (place.context) " · LeaderGroup" }
                 link rel="stylesheet" href="/assets/style.css";
                 link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
                 script type="module" src="/assets/script.js" {}
@@ -32,7 +40,8 @@ pub fn page(title: &str, scope: &Scope, events: &str, notice: &Markup, body: &Ma
                 header.top {
                     a.brand href="/" { img src="/assets/icon.svg" alt="" width="22" height="22"; "LeaderGroup" }
                     span.scope {
-                        @match scope {
+                        b { (place.context) } ", "
+                        @match &place.scope {
                             Scope::All => "all namespaces",
                             Scope::Namespace(name) => { "namespace " b { (name) } }
                         }
@@ -113,8 +122,10 @@ pub fn empty(news: &News, scope: &Scope) -> Part {
         Link::NoSuchKind => card("no-such-kind", || {
             html! {
                 h2 { "This cluster has no LeaderGroups" }
-                p { "Their definition is not installed. From a checkout of LeaderGroup, install it with the operator:" }
-                pre { code { "kubectl apply -k config/default" } }
+                p { "Their definition is not installed. To install it with the operator, build and push the operator's image, then:" }
+                pre { code {
+                    "kubectl leadergroup install --image YOUR/leadergroup-operator:TAG | kubectl apply --server-side -f -"
+                } }
             }
         }),
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use leadergroup_api::{LeaderGroup, LeaderGroupStatus, Policy, Transition, UnconfirmedPolicy};
+use leadergroup_api::{Policy, UnconfirmedPolicy};
 use maud::{Markup, html};
 
 use super::follow::{Link, News};
@@ -15,6 +15,7 @@ use super::overview::{Group, UNREADABLE, gist, leader, version};
 use super::parts::Part;
 use super::strip::{Range, strip, tick};
 use super::words::{self, Tone, badge, began, headline, length, moment, readiness, tone};
+use crate::model::{LeaderGroup, LeaderGroupStatus, Transition};
 
 /// The name and the range that a page is about.
 #[derive(Clone, Debug)]
@@ -142,8 +143,8 @@ fn facts(group: &LeaderGroup) -> Markup {
             }
             @if let Some(holder) = &status.holder {
                 div.evidence {
-                    h2 { "Verdict: " (holder.verdict) }
-                    p { (words::verdict(holder.verdict)) "." }
+                    h2 { "Verdict: " (holder.verdict.as_str()) }
+                    p { (words::verdict(&holder.verdict)) "." }
                     p.quiet { (holder.evidence) }
                 }
             }
@@ -350,7 +351,7 @@ fn transition(it: &Transition) -> Markup {
             td data-label="Leader" { span.wrap { (it.leader) } }
             td data-label="Before" { span.wrap { (it.from.as_deref().unwrap_or("–")) } }
             td data-label="Why" {
-                (began(it.reason))
+                (began(&it.reason))
                 @if let Some(count) = it.unobserved { span.quiet { " (" (count) " before it not observed)" } }
             }
             td data-label="Leaderless" { (leaderless.map_or("–".to_owned(), length)) }

@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::net::TcpListener;
 
+use crate::output::clean;
 use crate::session::Session;
 
 #[derive(Args, Debug)]
@@ -39,7 +40,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     })?;
     let scope =
         if arguments.all_namespaces { frame::Scope::All } else { frame::Scope::Namespace(session.namespace.clone()) };
-    println!("http://{} shows the groups until you press Ctrl-C", listener.local_addr()?);
-    server::serve(listener, board::Board::start(session.client.clone(), scope)).await?;
+    let place = frame::Place { context: session.context.clone(), scope };
+    let address = listener.local_addr()?;
+    println!("http://{address} shows the groups of {} until you press Ctrl-C", clean(&place.context));
+    server::serve(listener, board::Board::start(session.client.clone(), place)).await?;
     Ok(ExitCode::SUCCESS)
 }

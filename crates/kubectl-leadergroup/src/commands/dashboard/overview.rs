@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
-use leadergroup_api::{LeaderGroup, LeaderGroupStatus};
 use maud::{Markup, html};
 
 use super::follow::News;
 use super::frame::{self, Scope};
 use super::parts::Part;
 use super::words::{self, Tone, badge, moment, readiness};
+use crate::model::{LeaderGroup, LeaderGroupStatus};
 
 /// A group, or what became of it when it was read.
 pub type Group = DeserializeGuard<LeaderGroup>;
@@ -179,7 +179,7 @@ fn draw(id: &str, namespace: &str, name: &str, group: &Group) -> Markup {
             }
             td.verdict role="cell" data-label="Verdict" {
                 @if let Some(holder) = &status.holder {
-                    span title={ (words::verdict(holder.verdict)) ". " (holder.evidence) } { (holder.verdict) }
+                    span title={ (words::verdict(&holder.verdict)) ". " (holder.evidence) } { (holder.verdict.as_str()) }
                 } @else { "–" }
             }
         }
@@ -217,10 +217,10 @@ mod tests {
 
     #[test]
     fn an_object_that_cannot_be_read_hides_no_other() {
-        let odd = group("odd", &json!({"holder": {"identity": "a", "verdict": "Levitating", "evidence": ""}}));
+        let odd = group("odd", &json!({"holder": {"identity": "a", "verdict": 7, "evidence": ""}}));
         let parts = parts(&[group("billing", &json!({})), odd], &live(), &Scope::All);
         let page = body(&parts).into_string();
-        assert!(page.contains("billing") && page.contains("Levitating") && page.contains("1 not ready"), "{page}");
+        assert!(page.contains("billing") && page.contains("Unreadable") && page.contains("1 not ready"), "{page}");
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         for (link, scope, expected) in [
             (Link::Live, Scope::All, "metadata: {name: billing, namespace: default}"),
             (Link::Live, Scope::Namespace("shop".into()), "kubectl leadergroup dashboard -A"),
-            (Link::NoSuchKind, Scope::All, "kubectl apply -k config/default"),
+            (Link::NoSuchKind, Scope::All, "kubectl leadergroup install --image YOUR/leadergroup-operator:TAG"),
             (Link::Forbidden("no".into()), Scope::All, "kubectl create clusterrole leadergroup-view"),
             (
                 Link::Forbidden("no".into()),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use leadergroup_api::LeaderGroupStatus;
 use maud::{Markup, html};
 
 use super::frame::heads;
 use super::words::{began, exact, length, moment};
+use crate::model::LeaderGroupStatus;
 use crate::timeline::{Segment, segments};
 
 /// How far back the strip shows.
@@ -206,7 +206,7 @@ fn sentence(segment: &Segment) -> String {
 }
 
 fn why(segment: &Segment) -> Option<String> {
-    let why = segment.reason.map(began)?;
+    let why = segment.reason.as_ref().map(began)?;
     Some(match segment.unobserved {
         0 => why.to_owned(),
         1 => format!("{why}; 1 transition before it was not observed"),

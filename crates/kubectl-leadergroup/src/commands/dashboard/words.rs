@@ -2,8 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict, is_well};
+use leadergroup_api::{TransitionReason, Verdict, is_well};
 use maud::{Markup, html};
+
+use crate::model::{LeaderGroupStatus, Told};
 
 /// How something is to be taken: the name of a class of the style sheet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +96,10 @@ pub fn headline(condition: &Condition) -> &str {
 }
 
 /// What is known about the holder.
-pub fn verdict(verdict: Verdict) -> &'static str {
+pub fn verdict(verdict: &Told<Verdict>) -> &'static str {
+    let Told::Known(verdict) = verdict else {
+        return "The operator is newer than this dashboard, which does not know this verdict";
+    };
     match verdict {
         Verdict::Managed => "Kubernetes' coordinated leader election decides; the operator only watches",
         Verdict::Free => "Nobody holds the Lease",
@@ -114,7 +119,8 @@ pub fn verdict(verdict: Verdict) -> &'static str {
 }
 
 /// Why a term began.
-pub fn began(reason: TransitionReason) -> &'static str {
+pub fn began(reason: &Told<TransitionReason>) -> &'static str {
+    let Told::Known(reason) = reason else { return "in a way that this dashboard does not know" };
     match reason {
         TransitionReason::First => "the first leader seen",
         TransitionReason::Released => "the leader before released the Lease",

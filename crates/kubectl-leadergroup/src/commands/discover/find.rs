@@ -5,10 +5,10 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
-use leadergroup_api::LeaderGroup;
 use leadergroup_identity::Identity;
 
-use crate::objects::{holder, is_live, names, renewed_by};
+use crate::model::LeaderGroup;
+use crate::objects::{full_name, holder, is_live, names, renewed_by};
 use crate::owner::{Owner, is_empty, lasting_labels};
 
 /// Where each node renews a Lease of its own.
@@ -89,8 +89,26 @@ pub fn holder_of<'p>(lease: &Lease, pods: &'p [Pod], groups: &[LeaderGroup]) -> 
     }
     match here.iter().find(|pod| by_default.fits(who, names(pod))) {
         Some(pod) => Err(format!("its holder, pod {}, has ended", pod.name_any())),
-        None => Err(format!("holder {who:?} fits no pod: it is gone, or names nothing of its pod")),
+        None => Err(elsewhere(who, lease, pods, &by_default)),
     }
+}
+
+/// What becomes of a Lease whose holder fits no pod of its namespace. `pods` may be of all namespaces.
+fn elsewhere(who: &str, lease: &Lease, pods: &[Pod], by_default: &Identity) -> String {
+    let others = pods.iter().filter(|pod| pod.namespace() != lease.namespace() && is_live(pod));
+    // A name of a node's alone says too little to look for it in all namespaces.
+    let fitting: Vec<&Pod> =
+        others.filter(|pod| who.starts_with(&pod.name_any()) && by_default.fits(who, names(pod))).collect();
+    if let [pod] = fitting.as_slice() {
+        return format!(
+            "pod {} holds it, but is in another namespace than its Lease, which no group can span",
+            full_name(*pod)
+        );
+    }
+    format!(
+        "holder {who:?} fits no pod of namespace {}: it is gone, is in another namespace, or names nothing of its pod",
+        lease.namespace().unwrap_or_default()
+    )
 }
 
 fn several<'p>(fitting: &[&Pod]) -> Result<Holder<'p>, String> {

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use leadergroup_api::{LeaderGroup, LeaseSpec};
+use leadergroup_api::LeaseSpec;
 use serde_json::{Value, json};
 
 use super::find::Proposal;
 use crate::commands::doctor::timing_of;
+use crate::model::LeaderGroup;
 use crate::output::clean;
 
 /// The group, which only observes.

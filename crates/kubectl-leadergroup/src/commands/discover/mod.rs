@@ -15,9 +15,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
-use leadergroup_api::LeaderGroup;
 use serde_json::json;
 
+use crate::model::LeaderGroup;
 use crate::objects::{full_name, holder};
 use crate::output::{self, BAD, Cell, DIM, Format, GOOD, WARN};
 use crate::owner::Owner;
@@ -120,8 +120,9 @@ fn show(session: &Session, arguments: &Arguments, found: &[Found], proposals: us
         let all = if arguments.all_namespaces { " -A" } else { "" };
         let namespace = if arguments.all_namespaces { String::new() } else { format!(" -n {}", session.namespace) };
         let groups = if proposals == 1 { "1 group" } else { &format!("{proposals} groups") };
+        output::tell("");
         output::tell(format!(
-            "\nTo make {groups}, which only observe: kubectl leadergroup{namespace} discover{all} -o yaml | kubectl apply -f -"
+            "To make {groups}, which only observe: kubectl leadergroup{namespace} discover{all} -o yaml | kubectl apply -f -"
         ));
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! What is found for a Lease, case by case.
 
 use k8s_openapi::api::core::v1::Pod;
-use leadergroup_api::LeaderGroup;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::find::{Confidence, Proposal, holder_of, propose};
 use super::{groups, manifest};
+use crate::model::LeaderGroup;
 use crate::owner::Owner;
 use crate::samples::{group, lease, pod};
 use crate::session::Session;
@@ -77,7 +77,14 @@ fn nothing_is_proposed_without_evidence() {
             json!({}),
             &elsewhere,
             &[],
-            "holder \"billing-a\" fits no pod: it is gone, or names nothing of its pod",
+            "pod other/billing-a holds it, but is in another namespace than its Lease, which no group can span",
+        ),
+        (
+            "gone",
+            json!({}),
+            &elsewhere,
+            &[],
+            "holder \"gone\" fits no pod of namespace shop: it is gone, is in another namespace, or names nothing of its pod",
         ),
     ] {
         assert_eq!(found(holder, &over, pods, groups).unwrap_err(), why, "{holder}");

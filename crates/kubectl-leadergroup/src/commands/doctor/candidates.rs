@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::SelectorExt as _;
 use leadergroup_api::GROUP_LABEL;
@@ -51,11 +52,14 @@ fn nobody(case: &Case<'_>, report: &mut Report) {
     let message = format!("no pod in namespace {namespace} matches {:?}", selector.to_string());
     if let Some((key, meant, written)) = mistyped(case) {
         let message = format!("{message}, but some have {key}={written}");
-        let mend = if key == GROUP_LABEL {
+        // A value that no label can have is the group's mistake, and nothing to put into a command.
+        let mend = if key == GROUP_LABEL && is_label_value(&meant) {
             Mend::from(format!("kubectl -n {namespace} label pods -l {key}={written} {key}={meant} --overwrite"))
                 .and("correct it in the pods' template too")
         } else {
-            case.patch(&json!({"candidates": {"selector": {"matchLabels": {key: written}}}})).into()
+            let mut labels = case.patient.group.candidate_selector().match_labels.unwrap_or_default();
+            labels.insert(key, written);
+            case.select(&LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }).into()
         };
         return report.fail(CHECK, message, mend);
     }
@@ -70,7 +74,7 @@ fn nobody(case: &Case<'_>, report: &mut Report) {
                     case.patient.group.name_any()
                 )
             },
-            |owner| case.patch(&json!({"candidates": {"selector": owner.selector}})),
+            |owner| case.select(&owner.selector),
         );
         return report.fail(CHECK, message, mend);
     }
@@ -96,6 +100,13 @@ fn mistyped(case: &Case<'_>) -> Option<(String, String, String)> {
         }
     }
     None
+}
+
+/// Whether a label can have that value.
+fn is_label_value(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let ends = [text.bytes().next(), text.bytes().next_back()].into_iter().flatten();
+    text.len() <= 63 && text.bytes().all(inner) && ends.into_iter().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn container_names(pod: &Pod) -> impl Iterator<Item = &str> {

@@ -7,32 +7,25 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::ListParams;
 use kube::{Api, CustomResourceExt as _, ResourceExt as _};
-use leadergroup_api::LeaderGroup;
 
-use super::group;
-use super::installation::{OPERATOR_LABEL, fields};
+use super::installation::fields;
 use super::snapshot::{Installation, May, Place};
-use crate::commands::install;
+use super::{group, operators};
+use crate::model::LeaderGroup;
 use crate::objects::{Plan, account, holder};
 use crate::owner::Owner;
 use crate::rights::{Account, Checked, Right, may};
 use crate::session::{Session, is_forbidden};
 
-/// The Lease that its replicas campaign for.
-const OPERATOR_LEASE: &str = "leadergroup-operator";
 /// The policy of `config/admission`, and its binding.
 const POLICY: &str = "leadergroup-lease-rights";
-/// What the operator has to be allowed.
-const OPERATOR_ROLE: &str = include_str!("../../../../../config/rbac/role.yaml");
 /// Questions under way at a time.
-const AT_A_TIME: usize = 8;
+pub const AT_A_TIME: usize = 8;
 
 /// A list that may be refused, or of a kind that there is not.
-fn checked<T>(result: kube::Result<T>, what: &str) -> Result<Checked<T>> {
+pub fn checked<T>(result: kube::Result<T>, what: &str) -> Result<Checked<T>> {
     match result {
         Ok(found) => Ok(Ok(found)),
         Err(error) if is_forbidden(&error) => Ok(Err(format!("you may not {what}"))),
@@ -42,7 +35,7 @@ fn checked<T>(result: kube::Result<T>, what: &str) -> Result<Checked<T>> {
 
 /// The fields that this plugin knows of.
 pub fn known_fields() -> Result<Vec<String>> {
-    Ok(fields_of(&LeaderGroup::crd())?.unwrap_or_default())
+    Ok(fields_of(&leadergroup_api::LeaderGroup::crd())?.unwrap_or_default())
 }
 
 fn fields_of(definition: &CustomResourceDefinition) -> Result<Option<Vec<String>>> {
@@ -51,57 +44,20 @@ fn fields_of(definition: &CustomResourceDefinition) -> Result<Option<Vec<String>
     schema.map(|schema| Ok(fields(&serde_json::to_value(schema)?))).transpose()
 }
 
-pub async fn installation(session: &Session) -> Result<Installation> {
-    let client = &session.client;
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let definition = checked(definitions.get_opt(LeaderGroup::crd_name()).await, "get custom resource definitions")?;
+/// The definition, the operators, and the admission policy. The operators are looked for in that namespace, or in all.
+pub async fn installation(session: &Session, operator_namespace: Option<&str>) -> Result<Installation> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(session.client.clone());
+    let definition = checked(
+        definitions.get_opt(leadergroup_api::LeaderGroup::crd_name()).await,
+        "get custom resource definitions",
+    )?;
     let definition = definition.and_then(|found| match found {
         Some(found) => fields_of(&found).map_err(|error| error.to_string()),
         None => Ok(None),
     });
 
-    let pods: Api<Pod> = Api::all(client.clone());
-    let pods = checked(pods.list(&ListParams::default().labels(OPERATOR_LABEL)).await, "list pods in all namespaces")?
-        .map(|list| list.items);
-    let first = pods.as_ref().ok().and_then(|pods| pods.first());
-    let namespace = first.and_then(kube::ResourceExt::namespace).unwrap_or_else(|| install::NAMESPACE.to_owned());
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
-    let lease = checked(leases.get_opt(OPERATOR_LEASE).await, "get the operator's Lease")?;
-
-    let lacks = match first.and_then(account) {
-        Some(name) => lacking(session, &Account { namespace, name: name.to_owned() }).await?,
-        None => Err("it is not known which ServiceAccount the operator has".to_owned()),
-    };
-    Ok(Installation { definition, pods, lease, lacks, admission: admission(session).await? })
-}
-
-/// What the operator has to be allowed and is not.
-async fn lacking(session: &Session, operator: &Account) -> Result<Checked<Vec<Right>>> {
-    let role: ClusterRole = serde_yaml_ng::from_str(OPERATOR_ROLE)?;
-    let wanted = role.rules.into_iter().flatten().flat_map(|rule| {
-        let groups = rule.api_groups.unwrap_or_default();
-        let resources = rule.resources.unwrap_or_default();
-        let all =
-            groups.into_iter().flat_map(move |group| resources.clone().into_iter().map(move |r| (group.clone(), r)));
-        all.flat_map(move |(group, resource)| {
-            let (resource, subresource) = resource.split_once('/').unwrap_or((&resource, ""));
-            let right =
-                Right { group, resource: resource.to_owned(), subresource: subresource.to_owned(), ..Right::default() };
-            rule.verbs.clone().into_iter().map(move |verb| Right { verb, ..right.clone() })
-        })
-    });
-    let answers =
-        stream::iter(wanted).map(|right| async move { anyhow::Ok((may(session, operator, &right).await?, right)) });
-    let answers: Vec<_> = answers.buffered(AT_A_TIME).try_collect().await?;
-    let mut lacks = Vec::new();
-    for (answer, right) in answers {
-        match answer {
-            Ok(true) => {}
-            Ok(false) => lacks.push(right),
-            Err(why) => return Ok(Err(why)),
-        }
-    }
-    Ok(Ok(lacks))
+    let operators = operators::gather(session, operator_namespace).await?;
+    Ok(Installation { definition, operators, admission: admission(session).await? })
 }
 
 async fn admission(session: &Session) -> Result<Checked<Vec<&'static str>>> {

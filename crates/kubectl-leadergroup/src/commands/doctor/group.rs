@@ -1,13 +1,15 @@
 //! What could stop a group from working.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
-use leadergroup_api::LeaderGroup;
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Level, Mend, Report};
 use super::snapshot::{Patient, Place};
 use super::{candidates, conditions, lease, rights};
+use crate::group::is_observed;
+use crate::model::LeaderGroup;
 use crate::objects::{Plan, full_name, holder};
 
 /// A group with what the checks need of it.
@@ -24,10 +26,25 @@ impl Case<'_> {
         patch(self.patient.group, spec)
     }
 
+    /// The command that has the group select these pods, and no others. What the patch does not name would stay, so what is
+    /// to go is named.
+    pub fn select(&self, selector: &LabelSelector) -> String {
+        let mut patch = json!(selector);
+        let present = self.patient.group.spec.candidates.selector.clone().unwrap_or_default();
+        let wanted = selector.match_labels.clone().unwrap_or_default();
+        for key in present.match_labels.unwrap_or_default().into_keys().filter(|key| !wanted.contains_key(key)) {
+            patch["matchLabels"][key] = Value::Null;
+        }
+        if present.match_expressions.is_some() && selector.match_expressions.is_none() {
+            patch["matchExpressions"] = Value::Null;
+        }
+        patch.sort_all_objects();
+        self.patch(&json!({"candidates": {"selector": patch}}))
+    }
+
     /// Whether the operator has seen the spec as it is.
     pub fn is_observed(&self) -> bool {
-        let group = self.patient.group;
-        group.status.as_ref().is_some_and(|status| status.observed_generation >= group.metadata.generation)
+        is_observed(self.patient.group)
     }
 }
 

@@ -1,24 +1,23 @@
-//! Whether the operator is there, and can do its work.
+//! Whether an operator is there, and can do its work.
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use k8s_openapi::api::coordination::v1::Lease;
 
-use super::finding::{Finding, Report};
+use super::finding::{Finding, Mend, Report};
+use super::operators::{LABEL, Operator, Reach, is_optional};
 use super::snapshot::Installation;
+use crate::commands::install;
 use crate::objects::{holder, is_ready, runs_out_at};
-
-/// Which pods are the operator's.
-pub const OPERATOR_LABEL: &str = "app.kubernetes.io/name=leadergroup-operator";
+use crate::rights::Right;
 
 /// Clocks of different machines may be that far apart before an operator is said not to renew.
 const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
-/// What there is to say of it. `wanted` are the fields that this plugin knows of.
-pub fn examine(found: &Installation, wanted: &[String], now: Timestamp) -> Vec<Finding> {
+/// What there is to say of it. `wanted` are the fields that this plugin knows of, `namespaces` where groups are looked at.
+pub fn examine(found: &Installation, wanted: &[String], namespaces: &[String], now: Timestamp) -> Vec<Finding> {
     let mut report = Report::about("installation");
     definition(found, wanted, &mut report);
-    operator(found, now, &mut report);
-    rights(found, &mut report);
+    operators(found, namespaces, now, &mut report);
     admission(found, &mut report);
     report.findings
 }
@@ -49,52 +48,129 @@ fn definition(found: &Installation, wanted: &[String], report: &mut Report) {
     }
 }
 
-fn operator(found: &Installation, now: Timestamp, report: &mut Report) {
+fn operators(found: &Installation, namespaces: &[String], now: Timestamp, report: &mut Report) {
     const CHECK: &str = "operator";
-    let pods = match &found.pods {
-        Ok(pods) => pods,
+    let all = match &found.operators {
+        Ok(all) => all,
         Err(why) => return report.skip(CHECK, why),
     };
-    let leader = found.lease.as_ref().ok().and_then(Option::as_ref).and_then(|lease| Some((lease, holder(lease)?)));
-    let Some(first) = pods.first() else {
-        if leader.is_some_and(|(lease, _)| runs_out_at(lease).is_some_and(|at| at + CLOCKS > now)) {
-            return report.ok(CHECK, "it leads by its Lease, though no pod carries its label");
-        }
-        let message = format!("no pod is labelled {OPERATOR_LABEL}: nobody watches the groups");
-        return report.fail(CHECK, message, "kubectl apply -k config/default");
-    };
-    let namespace = first.namespace().unwrap_or_default();
-    let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-    if ready == 0 {
-        let message = format!("none of its {} pods in namespace {namespace} is ready", pods.len());
-        return report.fail(CHECK, message, format!("kubectl -n {namespace} logs -l {OPERATOR_LABEL} --tail=20"));
+    // Where none is credible, the rights of what may be one are the trouble.
+    let (operators, impostors): (Vec<_>, Vec<_>) = all.iter().partition(|operator| operator.is_credible());
+    let (operators, impostors) = if operators.is_empty() { (impostors, operators) } else { (operators, impostors) };
+    for it in impostors {
+        let account = it.account.as_deref().unwrap_or_default();
+        let message = format!(
+            "pods of namespace {} carry the label of an operator, but their ServiceAccount {account} may not write the status \
+             of groups: they are not taken for one",
+            it.namespace
+        );
+        report.warn(CHECK, message, Mend::advice("take the label away, or give the operator its rights"));
     }
-    let logs = format!("kubectl -n {namespace} logs -l {OPERATOR_LABEL} --tail=20");
-    match (&found.lease, leader) {
-        (Err(why), _) => report.skip(CHECK, why),
-        (Ok(_), None) => {
-            report.fail(CHECK, format!("{ready} of its {} pods are ready, but none of them leads", pods.len()), logs);
-        }
-        (Ok(_), Some((lease, who))) => match runs_out_at(lease) {
-            Some(at) if at + CLOCKS > now => {
-                report.ok(CHECK, format!("{who} leads; {ready} of {} pods are ready", pods.len()));
-            }
-            _ => report.fail(CHECK, format!("{who} holds its Lease, but does not renew it"), logs),
-        },
+    let is_watched = |namespace: &&String| operators.iter().any(|operator| operator.reach.covers(namespace));
+    let unwatched: Vec<_> = namespaces.iter().filter(|namespace| !is_watched(namespace)).map(String::as_str).collect();
+    if !unwatched.is_empty() {
+        let there: Vec<_> = operators
+            .iter()
+            .map(|it| format!("the one in namespace {} watches {}", it.namespace, watches(it)))
+            .collect();
+        let message = format!("no operator watches {}: {}", unwatched.join(", "), there.join("; "));
+        let advice = "add the namespace to the operator's WATCH_NAMESPACES (with Helm: watchNamespaces), and grant it the Role of \
+                      config/namespaced there";
+        report.fail(CHECK, message, Mend::advice(advice));
+    }
+    let matters = |it: &&&Operator| namespaces.is_empty() || namespaces.iter().any(|name| it.reach.covers(name));
+    for it in operators.iter().filter(matters) {
+        operator(it, now, report);
+        rights(it, report);
     }
 }
 
-fn rights(found: &Installation, report: &mut Report) {
-    const CHECK: &str = "operator-rights";
-    match &found.lacks {
-        Err(why) => report.skip(CHECK, why),
-        Ok(lacks) if lacks.is_empty() => report.ok(CHECK, "its ServiceAccount may do all that the operator has to"),
-        Ok(lacks) => {
-            let verbs: Vec<_> = lacks.iter().map(ToString::to_string).collect();
-            let message = format!("its ServiceAccount may not {}", verbs.join(", "));
-            report.fail(CHECK, message, "kubectl apply -k config/default");
+fn watches(operator: &Operator) -> String {
+    match &operator.reach {
+        Reach::All => "all namespaces".to_owned(),
+        Reach::Only(namespaces) => namespaces.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn operator(it: &Operator, now: Timestamp, report: &mut Report) {
+    const CHECK: &str = "operator";
+    let Operator { namespace, pods, .. } = it;
+    let leader = it.lease.as_ref().ok().and_then(Option::as_ref).and_then(|lease| Some((lease, holder(lease)?)));
+    let is_current = |lease: &Lease| runs_out_at(lease).is_some_and(|at| at + CLOCKS > now);
+    if pods.is_empty() {
+        if leader.is_some_and(|(lease, _)| is_current(lease)) {
+            let message = format!("one leads by its Lease in namespace {namespace}, though no pod carries its label");
+            return report.ok(CHECK, message);
+        }
+        let message = format!("no pod is labelled {LABEL}: nobody watches the groups");
+        return report.fail(CHECK, message, Mend::advice(install::HOW));
+    }
+    let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+    let logs = format!("kubectl -n {namespace} logs -l {LABEL} --tail=20");
+    if ready == 0 {
+        let message = format!("none of its {} pods in namespace {namespace} is ready", pods.len());
+        return report.fail(CHECK, message, logs);
+    }
+    let all = pods.len();
+    match (&it.lease, leader) {
+        (Err(why), _) => report.skip(CHECK, why),
+        (Ok(_), None) => {
+            let message =
+                format!("{ready} of its {all} pods in namespace {namespace} are ready, but none of them leads");
+            report.fail(CHECK, message, logs);
+        }
+        (Ok(_), Some((lease, who))) if is_current(lease) => {
+            let watches = watches(it);
+            let message =
+                format!("{who} leads; {ready} of {all} pods in namespace {namespace} are ready; it watches {watches}");
+            report.ok(CHECK, message);
+        }
+        (Ok(_), Some((_, who))) => {
+            report.fail(CHECK, format!("{who} holds its Lease in namespace {namespace}, but does not renew it"), logs);
         }
     }
+}
+
+fn rights(it: &Operator, report: &mut Report) {
+    const CHECK: &str = "operator-rights";
+    let lacks = match &it.lacks {
+        Err(why) => return report.skip(CHECK, why),
+        Ok(lacks) => lacks,
+    };
+    let who = format!("ServiceAccount {}/{}", it.namespace, it.account.as_deref().unwrap_or_default());
+    let (optional, needed): (Vec<_>, Vec<_>) = lacks.iter().partition(|right| is_optional(right));
+    let told = |rights: &[&Right]| rights.iter().map(|right| in_place(right)).collect::<Vec<_>>().join(", ");
+    if !needed.is_empty() {
+        let advice = match it.reach {
+            Reach::All => install::HOW,
+            Reach::Only(_) => {
+                "grant it the Role of config/namespaced in each namespace that it watches (with Helm: helm upgrade)"
+            }
+        };
+        report.fail(CHECK, format!("{who} may not {}", told(&needed)), Mend::advice(advice));
+    }
+    if !optional.is_empty() {
+        let mut resources: Vec<_> =
+            optional.iter().map(|right| format!("{}.{}", right.resource, right.group)).collect();
+        resources.dedup();
+        let resources: Vec<_> = resources.iter().map(|name| name.trim_end_matches('.')).collect();
+        let message = format!(
+            "{who} lacks rights to {}: lost nodes are not seen, or candidates' rights not audited, and the rest works",
+            resources.join(", ")
+        );
+        let advice = match it.reach {
+            Reach::All => install::HOW,
+            Reach::Only(_) => "config/components/cluster-reads (with Helm: rbac.clusterReads=true) allows it",
+        };
+        report.warn(CHECK, message, Mend::advice(advice));
+    }
+    if lacks.is_empty() {
+        report.ok(CHECK, format!("{who} may do all that the operator has to"));
+    }
+}
+
+fn in_place(right: &Right) -> String {
+    if right.namespace.is_empty() { right.to_string() } else { format!("{right} in {}", right.namespace) }
 }
 
 fn admission(found: &Installation, report: &mut Report) {
@@ -108,7 +184,9 @@ fn admission(found: &Installation, report: &mut Report) {
                  cleared",
                 missing.join(" and ")
             );
-            report.warn(CHECK, message, "kubectl apply -k config/admission");
+            let advice =
+                "have whoever administers the cluster apply config/admission (with Helm: admissionPolicy.enabled=true)";
+            report.warn(CHECK, message, Mend::advice(advice));
         }
     }
 }

@@ -3,13 +3,14 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use leadergroup_api::{LeaderGroup, ReleaseForm};
+use leadergroup_api::ReleaseForm;
 use leadergroup_elector::lease::{MANAGER, TIMING};
 use leadergroup_identity::Identity;
 use serde_json::{Value, json};
 
 use super::finding::{Mend, Report};
 use super::group::{Case, patch};
+use crate::model::LeaderGroup;
 use crate::objects::{holder, is_coordinated, is_live, is_ready, names, renewed_by};
 use crate::owner::Owner;
 
@@ -99,7 +100,7 @@ fn held_by(case: &Case<'_>, who: &str, report: &mut Report) {
         let mend = owner.map_or_else(
             || Mend::advice(advice),
             |owner| {
-                Mend::from(case.patch(&json!({"candidates": {"selector": owner.selector}})))
+                Mend::from(case.select(&owner.selector))
                     .and(format!("if {} is not meant, give the group a Lease of its own", owner.name))
             },
         );

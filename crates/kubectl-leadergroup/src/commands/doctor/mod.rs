@@ -1,6 +1,6 @@
 //! `doctor`: everything that could stop a group from working, each with the command that mends it.
 //!
-//! [`gather`] reads what there is; the findings are pure functions of it: [`installation`] about the operator, [`group`]
+//! [`gather`] reads what there is, [`operators`] what of it is an operator; the findings are pure functions of it: [`installation`] about the operator, [`group`]
 //! about a group, with a module for each part of it.
 
 mod candidates;
@@ -9,7 +9,10 @@ mod finding;
 mod gather;
 mod group;
 mod installation;
+#[cfg(test)]
+mod installation_tests;
 mod lease;
+mod operators;
 mod rights;
 mod snapshot;
 #[cfg(test)]
@@ -19,8 +22,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use jiff::Timestamp;
+use clap_complete::ArgValueCandidates;
 
+use crate::named::group_names;
 use crate::output::{self, Format};
 use crate::session::Session;
 
@@ -34,21 +38,28 @@ pub use snapshot::Patient;
 )]
 pub struct Arguments {
     /// The group [default: all groups of the namespace]
+    #[arg(add = ArgValueCandidates::new(group_names))]
     name: Option<String>,
     /// The groups of all namespaces
     #[arg(long, short = 'A', conflicts_with = "name")]
     all_namespaces: bool,
+    /// Where the operator is [default: wherever pods carry its label]
+    #[arg(long, value_name = "NAMESPACE")]
+    operator_namespace: Option<String>,
     /// For programs
     #[arg(long, short, value_name = "FORMAT")]
     output: Option<Format>,
 }
 
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
-    let installation = gather::installation(session).await?;
-    let mut findings = installation::examine(&installation, &gather::known_fields()?, Timestamp::now());
+    let installation = gather::installation(session, arguments.operator_namespace.as_deref()).await?;
     // Without the definition there is nothing to list.
-    if !matches!(installation.definition, Ok(None)) {
-        for namespace in gather::namespaces(session, arguments.all_namespaces).await? {
+    let is_defined = !matches!(installation.definition, Ok(None));
+    let namespaces = if is_defined { gather::namespaces(session, arguments.all_namespaces).await? } else { Vec::new() };
+    let now = session.time().await?;
+    let mut findings = installation::examine(&installation, &gather::known_fields()?, &namespaces, now);
+    if is_defined {
+        for namespace in namespaces {
             findings.extend(gather::findings(session, &namespace, arguments.name.as_deref()).await?);
         }
         if !findings.iter().any(|finding| finding.about != "installation") {

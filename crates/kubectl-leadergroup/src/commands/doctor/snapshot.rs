@@ -5,22 +5,19 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use leadergroup_api::LeaderGroup;
 
+use super::operators::Operator;
+use crate::model::LeaderGroup;
 use crate::owner::Owner;
-use crate::rights::{Account, Checked, Right};
+use crate::rights::{Account, Checked};
 
 /// The operator and what it needs.
 #[derive(Debug)]
 pub struct Installation {
     /// The fields of the custom resource definition that are served; none if there is no definition.
     pub definition: Checked<Option<Vec<String>>>,
-    /// The operator's pods.
-    pub pods: Checked<Vec<Pod>>,
-    /// The Lease that its replicas campaign for.
-    pub lease: Checked<Option<Lease>>,
-    /// What it may not do and has to.
-    pub lacks: Checked<Vec<Right>>,
+    /// All that say they are an operator.
+    pub operators: Checked<Vec<Operator>>,
     /// Which parts of the admission policy are missing.
     pub admission: Checked<Vec<&'static str>>,
 }

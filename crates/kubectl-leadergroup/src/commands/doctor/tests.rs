@@ -7,11 +7,10 @@ use leadergroup_elector::lease::{MANAGER, TIMING};
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Level};
-use super::installation::fields;
-use super::snapshot::{Installation, May, Patient, Place};
-use super::{group as groups, installation, timing_of};
+use super::snapshot::{May, Patient, Place};
+use super::{group as groups, timing_of};
 use crate::owner::Owner;
-use crate::rights::{Account, Checked, Right};
+use crate::rights::{Account, Checked};
 use crate::samples::{group, lease, pod};
 
 /// A world in which all is well; `change` is what is not.
@@ -134,6 +133,36 @@ fn candidates_that_are_not_found() {
         &World::new().pods(vec![unlabelled("billing-a")]).made_by("billing-a", "deployment/billing", "billing"),
         "fail candidates: no pod in namespace shop matches \"leadergroup.dev/group=billing\"; pod billing-a holds the Lease | ",
         &format!(r#"{PATCH}'{{"spec":{{"candidates":{{"selector":{{"matchLabels":{{"app":"billing"}}}}}}}}}}'"#),
+    );
+    // The other labels that are wanted stay, and expressions go.
+    let app = json!({"spec": {"candidates": {"selector": {
+        "matchLabels": {"app": "biling", "leadergroup.dev/group": "billing"},
+        "matchExpressions": [{"key": "app", "operator": "Exists"}],
+    }}}});
+    told(
+        &World::new().group(app),
+        "fail candidates: no pod in namespace shop matches ",
+        &format!(
+            r#"{PATCH}'{{"spec":{{"candidates":{{"selector":{{"matchExpressions":null,"matchLabels":{{"app":"billing","leadergroup.dev/group":"billing"}}}}}}}}}}'"#
+        ),
+    );
+    // Labels that the new selector does not want are named, or they would stay wanted.
+    let wrong = json!({"spec": {"candidates": {"selector": {"matchLabels": {"team": "payments"}}}}});
+    told(
+        &World::new().group(wrong).made_by("billing-a", "deployment/billing", "billing"),
+        "fail candidates: no pod in namespace shop matches \"team=payments\"; pod billing-a holds the Lease | ",
+        &format!(
+            r#"{PATCH}'{{"spec":{{"candidates":{{"selector":{{"matchLabels":{{"app":"billing","team":null}}}}}}}}}}'"#
+        ),
+    );
+    // What a selector asks for is anybody's text, and none of it becomes a command.
+    let evil = json!({"spec": {"candidates": {"selector": {"matchLabels": {"leadergroup.dev/group": "bilin;"}}}}});
+    told(
+        &World::new().group(evil).pods(vec![mistyped("billing-a")]),
+        "fail candidates: no pod in namespace shop matches \"leadergroup.dev/group=bilin;\", but some have leadergroup.dev/group=biling | ",
+        &format!(
+            r#"{PATCH}'{{"spec":{{"candidates":{{"selector":{{"matchLabels":{{"leadergroup.dev/group":"biling"}}}}}}}}}}'"#
+        ),
     );
     // A value near to it by which another group goes is no mistake.
     let neighbour = json!({"metadata": {"name": "biling"}});
@@ -389,71 +418,4 @@ fn specs_that_cannot_be_used() {
     place.unreadable.push(("odd".into(), "invalid type".into()));
     let findings = groups::unreadable("shop", &place);
     assert_eq!((findings[0].about.as_str(), findings[0].level), ("shop/odd", Level::Fail));
-}
-
-/// The installation's findings as `level check`, with the message of those that are not ok.
-fn installed(change: impl Fn(&mut Installation)) -> Vec<String> {
-    let ready = pod("operator-1", &json!({"metadata": {"namespace": "leadergroup-system"}}));
-    let mut found = Installation {
-        definition: Ok(Some(vec!["spec".into(), "spec.routing".into(), "spec.routing.service".into()])),
-        pods: Ok(vec![ready]),
-        lease: Ok(Some(lease("operator-1_uid", MANAGER, &json!({})))),
-        lacks: Ok(Vec::new()),
-        admission: Ok(Vec::new()),
-    };
-    change(&mut found);
-    let wanted = ["spec", "spec.routing", "spec.routing.service"].map(ToOwned::to_owned);
-    let now = "2026-11-25T10:00:09Z".parse().unwrap();
-    let findings = installation::examine(&found, &wanted, now);
-    findings.into_iter().filter(|finding| finding.level != Level::Ok).map(|finding| finding.message).collect()
-}
-
-#[test]
-fn the_operator_and_what_it_needs() {
-    let nothing: [&str; 0] = [];
-    assert_eq!(installed(|_| {}), nothing);
-    let missing = "the custom resource definition leadergroups.leadergroup.dev is missing";
-    assert_eq!(installed(|found| found.definition = Ok(None)), [missing]);
-    let old = installed(|found| found.definition = Ok(Some(vec!["spec".into()])));
-    assert_eq!(old.len(), 1);
-    assert!(old[0].contains("it lacks spec.routing, which"), "only the outermost field that is missing: {old:?}");
-    assert_eq!(
-        installed(|found| (found.pods, found.lease) = (Ok(Vec::new()), Ok(None))),
-        ["no pod is labelled app.kubernetes.io/name=leadergroup-operator: nobody watches the groups"]
-    );
-    assert_eq!(installed(|found| found.pods = Ok(Vec::new())), nothing, "one leads that is no pod, by its Lease");
-    let unready =
-        pod("operator-1", &json!({"metadata": {"namespace": "leadergroup-system"}, "status": {"conditions": []}}));
-    assert_eq!(
-        installed(|found| found.pods = Ok(vec![unready.clone()])),
-        ["none of its 1 pods in namespace leadergroup-system is ready"]
-    );
-    assert_eq!(
-        installed(|found| found.lease = Ok(Some(lease("", MANAGER, &json!({}))))),
-        ["1 of its 1 pods are ready, but none of them leads"]
-    );
-    let stale = json!({"spec": {"renewTime": "2026-11-25T09:50:00.000000Z"}});
-    assert_eq!(
-        installed(|found| found.lease = Ok(Some(lease("operator-1", MANAGER, &stale)))),
-        ["operator-1 holds its Lease, but does not renew it"]
-    );
-    let right = Right::on_leases("patch", "", "");
-    assert_eq!(
-        installed(|found| found.lacks = Ok(vec![right.clone()])),
-        ["its ServiceAccount may not patch leases.coordination.k8s.io"]
-    );
-    let policy = installed(|found| found.admission = Ok(vec!["ValidatingAdmissionPolicyBinding"]));
-    assert!(
-        policy[0].starts_with("missing: ValidatingAdmissionPolicyBinding leadergroup-lease-rights, so"),
-        "{policy:?}"
-    );
-    assert_eq!(installed(|found| found.pods = Err("you may not".into())), ["not checked: you may not"]);
-}
-
-#[test]
-fn a_definitions_fields_are_found_at_any_depth() {
-    let schema = json!({"properties": {"spec": {"properties": {
-        "ports": {"items": {"properties": {"port": {"type": "integer"}}}},
-    }}}});
-    assert_eq!(fields(&schema), ["spec.ports.port", "spec.ports", "spec"]);
 }

@@ -6,10 +6,10 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use leadergroup_api::LeaderGroup;
 use leadergroup_elector::lease::MANAGER;
 use leadergroup_identity::PodNames;
 
+use crate::model::LeaderGroup;
 use crate::objects::{Plan, holder, is_ready, is_static, names, renewed_by};
 
 /// What is known before anything is done.
@@ -55,6 +55,12 @@ impl<'s> Scene<'s> {
             _ => None,
         };
         Ok(Leading { lease, identity, pod, candidates })
+    }
+
+    /// Who leads before anything is done.
+    pub fn before(&self) -> Before {
+        let pod = self.leading().ok().and_then(|leading| leading.pod).map(kube::ResourceExt::name_any);
+        Before { pod, ..Before::of(self.lease) }
     }
 
     /// How to have another candidate lead, whichever.
@@ -172,10 +178,43 @@ fn same_form(identity: &str, from: PodNames<'_>, to: PodNames<'_>) -> Option<Str
 }
 
 /// Who held the Lease when it began.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Before {
     pub identity: String,
     pub lease_uid: Option<String>,
+    /// The Lease's own counter.
+    pub transitions: Option<i32>,
+    /// Its pod, if it is exactly one candidate's.
+    pub pod: Option<String>,
+}
+
+impl Before {
+    /// That the term is over, if it is.
+    pub fn is_over(&self, lease: Option<&Lease>) -> Option<String> {
+        let now = Self::of(lease);
+        if now.identity.is_empty() {
+            return Some("nobody leads any more".to_owned());
+        }
+        if now.identity != self.identity {
+            return Some(format!("{} leads by now", now.identity));
+        }
+        let is_another = now.lease_uid != self.lease_uid || now.transitions != self.transitions;
+        is_another.then(|| format!("{} has lost its Lease and leads anew", now.identity))
+    }
+
+    fn of(lease: Option<&Lease>) -> Self {
+        Self {
+            identity: lease.and_then(holder).unwrap_or_default().to_owned(),
+            lease_uid: lease.and_then(kube::ResourceExt::uid),
+            transitions: lease.and_then(|lease| lease.spec.as_ref()?.lease_transitions),
+            pod: None,
+        }
+    }
+
+    /// Whether who leads now led before: by its identity, or by its pod, which may call itself something else by now.
+    pub fn is(&self, identity: &str, pod: Option<&str>) -> bool {
+        identity == self.identity || pod.is_some() && pod == self.pod.as_deref()
+    }
 }
 
 /// How far it has come.
@@ -260,7 +299,7 @@ mod tests {
     #[test]
     fn a_new_term_is_told_from_the_old_one() {
         let lease = |holder: &str| lease(holder, MANAGER, &json!({}));
-        let before = Before { identity: "a".into(), lease_uid: Some("l1".into()) };
+        let before = Before { identity: "a".into(), lease_uid: Some("l1".into()), ..Before::default() };
         let mut anew = lease("a");
         anew.metadata.uid = Some("l2".into());
         assert_eq!(progress(&before, Some(&lease("a")), false), Progress::Held);
@@ -269,5 +308,30 @@ mod tests {
         assert_eq!(progress(&before, Some(&lease("b")), false), Progress::Led("b".into()));
         assert_eq!(progress(&before, Some(&lease("a")), true), Progress::Led("a".into()));
         assert_eq!(progress(&before, Some(&anew), false), Progress::Led("a".into()));
+    }
+
+    #[test]
+    fn nobody_is_evicted_whose_term_is_over() {
+        let group = group(&json!({}));
+        let pods = [pod("a", &json!({})), pod("b", &json!({}))];
+        let at_first = lease("a_1", "client-go", &json!({}));
+        let before = Scene { group: &group, lease: Some(&at_first), pods: &pods }.before();
+        assert_eq!(before.is_over(Some(&lease("a_1", "client-go", &json!({"spec": {"renewTime": null}})))), None);
+        for (later, expected) in [
+            (Some(lease("b_1", "client-go", &json!({}))), "b_1 leads by now"),
+            (Some(lease("", "client-go", &json!({}))), "nobody leads any more"),
+            (None, "nobody leads any more"),
+            (Some(lease("a_1", "client-go", &json!({"metadata": {"uid": "l2"}}))), "a_1 has lost its Lease"),
+            (Some(lease("a_1", "client-go", &json!({"spec": {"leaseTransitions": 3}}))), "a_1 has lost its Lease"),
+        ] {
+            let told = before.is_over(later.as_ref()).unwrap_or_default();
+            assert!(told.starts_with(expected), "{told}, expected {expected}");
+        }
+        // Who leads again is no other, whatever it calls itself.
+        for (identity, pod, expected) in
+            [("a_1", None, true), ("a_2", Some("a"), true), ("b_1", Some("b"), false), ("c", None, false)]
+        {
+            assert_eq!(before.is(identity, pod), expected, "{identity}");
+        }
     }
 }

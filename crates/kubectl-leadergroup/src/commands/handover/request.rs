@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Status;
 use kube::{Api, ResourceExt as _};
 use leadergroup_elector::lease::PREFERRED_HOLDER;
 use serde_json::{Value, json};
@@ -43,12 +44,12 @@ pub async fn ask(leases: &Api<Lease>, name: &str, from: &str, preferred: &str) -
     }
 }
 
-/// Takes the hint away again. It stays only where it is nothing to the holder, another program, whose Lease is not
+/// Takes that hint away again, and no other. It stays only where it is nothing to the holder, another program, whose Lease is not
 /// touched; returns false then.
-pub async fn withdraw(leases: &Api<Lease>, name: &str) -> Result<bool> {
+pub async fn withdraw(leases: &Api<Lease>, name: &str, preferred: &str) -> Result<bool> {
     loop {
         let Some(lease) = leases.get_opt(name).await.context("can't get the group's Lease")? else { return Ok(true) };
-        if !lease.annotations().contains_key(PREFERRED_HOLDER) {
+        if lease.annotations().get(PREFERRED_HOLDER).is_none_or(|hint| hint != preferred) {
             return Ok(true);
         }
         if holder(&lease).is_some() && !is_ours(&lease) {
@@ -61,7 +62,7 @@ pub async fn withdraw(leases: &Api<Lease>, name: &str) -> Result<bool> {
 }
 
 /// Evicts a pod, which a `PodDisruptionBudget` may forbid.
-pub async fn evict(pods: &Api<Pod>, name: &str, uid: &str) -> Result<()> {
+pub async fn evict(pods: &Api<Pod>, namespace: &str, name: &str, uid: &str) -> Result<()> {
     // Not by `Api::evict`, which sends the precondition under a name that the API server does not know.
     let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
     let eviction = Eviction {
@@ -71,9 +72,22 @@ pub async fn evict(pods: &Api<Pod>, name: &str, uid: &str) -> Result<()> {
     let done: kube::Result<Value> = pods.create_subresource("eviction", name, &PostParams::default(), &eviction).await;
     match done {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 429 => {
-            bail!("pod {name} can't be evicted now, because a PodDisruptionBudget forbids it: {}", status.message)
-        }
+        Err(kube::Error::Api(status)) if status.code == 429 => bail!(refused(namespace, name, &status)),
         Err(error) => Err(error).with_context(|| format!("can't evict pod {name}")),
     }
+}
+
+/// Why the pod is not evicted now, and what to do.
+fn refused(namespace: &str, name: &str, status: &Status) -> String {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let budgets: Vec<_> =
+        causes.filter(|cause| cause.reason == "DisruptionBudget").map(|cause| cause.message.as_str()).collect();
+    if budgets.is_empty() {
+        return format!("pod {name} was not evicted, because the API server is busy: {}; try again", status.message);
+    }
+    format!(
+        "pod {name} was not evicted, because a PodDisruptionBudget forbids it: {}; try again when more of its pods are ready \
+         (kubectl -n {namespace} get poddisruptionbudgets)",
+        budgets.join("; ")
+    )
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt as _;
-use leadergroup_api::LeaderGroup;
 use serde::Serialize;
 
 use crate::group::condition;
+use crate::model::LeaderGroup;
 
 /// A pod that the selector matches.
 #[derive(Clone, Debug, PartialEq, Serialize)]

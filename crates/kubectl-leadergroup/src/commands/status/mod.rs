@@ -12,11 +12,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 use jiff::Zoned;
 
 use self::report::Report;
+use crate::commands::list;
 use crate::group::{self, Reading};
-use crate::named::Named;
+use crate::named::group_names;
 use crate::output::{Format, print};
 use crate::session::Session;
 
@@ -33,8 +35,12 @@ Fields may be added; none changes its meaning.";
 #[derive(Args, Debug)]
 #[command(after_long_help = STRUCTURE)]
 pub struct Arguments {
-    #[command(flatten)]
-    group: Named,
+    /// The group's name [default: all groups, as `list` shows them]
+    #[arg(add = ArgValueCandidates::new(group_names))]
+    name: Option<String>,
+    /// All namespaces, where no name is given
+    #[arg(long, short = 'A', conflicts_with = "name")]
+    all_namespaces: bool,
     /// Show UIDs, nodes, zones, accounts, containers, all of the history, and Events
     #[arg(long, short)]
     verbose: bool,
@@ -46,8 +52,16 @@ pub struct Arguments {
     watch: bool,
 }
 
+impl Arguments {
+    /// The same for `list`.
+    fn of_all(&self) -> list::Arguments {
+        let format = self.output.map(list::Format::from).or(self.verbose.then_some(list::Format::Wide));
+        list::Arguments::new(self.all_namespaces, format, self.watch)
+    }
+}
+
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
-    let name = &arguments.group.name;
+    let Some(name) = &arguments.name else { return list::run(session, &arguments.of_all()).await };
     let view = View { verbose: arguments.verbose, output: arguments.output };
     if arguments.watch {
         return watch::run(session, name, view).await;

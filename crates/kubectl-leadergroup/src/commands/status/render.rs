@@ -9,6 +9,7 @@ use leadergroup_api::{Policy, Verdict, is_well};
 use super::candidate::{Candidate, Role};
 use super::report::{Clearing, Condition, LeaseRecord, Report};
 use crate::commands::history;
+use crate::model::Told;
 use crate::output::{BAD, BOLD, Cell, DIM, GOOD, WARN, ago, clean, indent, paint, table};
 
 /// How many terms are shown unless more is asked for.
@@ -32,7 +33,7 @@ pub fn text(report: &Report, more: bool, now: &Zoned) -> String {
     }
     if let Some(holder) = &report.holder {
         let identity = if holder.identity.is_empty() { String::new() } else { clean(&holder.identity) + " is " };
-        let verdict = paint(of_verdict(holder.verdict), holder.verdict);
+        let verdict = paint(of_verdict(&holder.verdict), clean(holder.verdict.as_str()));
         line("Holder", format!("{identity}{verdict}: {}", clean(&holder.evidence)));
     }
     line("Lease", lease(&report.lease, now));
@@ -67,10 +68,10 @@ fn leader(report: &Report, now: &Zoned) -> String {
 }
 
 /// How bad a verdict is for who leads.
-fn of_verdict(verdict: Verdict) -> Style {
+fn of_verdict(verdict: &Told<Verdict>) -> Style {
     match verdict {
-        Verdict::Alive | Verdict::Managed => GOOD,
-        Verdict::Terminated | Verdict::Contradiction | Verdict::Foreign => BAD,
+        Told::Known(Verdict::Alive | Verdict::Managed) => GOOD,
+        Told::Known(Verdict::Terminated | Verdict::Contradiction | Verdict::Foreign) => BAD,
         _ => WARN,
     }
 }

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
-use leadergroup_api::{LeaderGroup, OnRestart, Policy, ReleaseForm, Verdict};
+use leadergroup_api::{OnRestart, Policy, ReleaseForm, Verdict};
 use serde::Serialize;
 
 use super::candidate::{self, Candidate};
 use crate::group::{Part, Reading, condition, last_told};
+use crate::model::{LeaderGroup, Told};
 use crate::terms::{Term, terms};
 
 /// A group with all that belongs to it.
@@ -58,7 +59,7 @@ pub struct Leader {
 #[serde(rename_all = "camelCase")]
 pub struct Holder {
     pub identity: String,
-    pub verdict: Verdict,
+    pub verdict: Told<Verdict>,
     pub evidence: String,
 }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::events::v1::Event;
-use leadergroup_api::LeaderGroup;
 use serde_json::json;
 
 use super::render;
 use super::report::Report;
-use crate::group::{More, Reading};
+use crate::group::{self, More, Reading};
+use crate::model::LeaderGroup;
 use crate::output::{BAD, Format, WARN, paint};
+use crate::session::Session;
 use crate::testdata::{self, ago, lease, now, plain};
 
 fn reading(group: LeaderGroup) -> Reading {
@@ -132,4 +133,25 @@ fn a_renewal_is_no_change() {
     };
     assert_ne!(renewed(1), renewed(3));
     assert_eq!(renewed(1).lasting(), renewed(3).lasting());
+}
+
+#[tokio::test]
+async fn a_selector_that_cannot_be_used_hides_only_the_candidates() {
+    let session = Session::answered_by(|path| {
+        let answer = if path.contains("/pods") {
+            let status = json!({"kind": "Status", "metadata": {}, "status": "Failure", "code": 400, "reason": "BadRequest",
+                "message": "found 'b;c', expected: ','"});
+            return (400, status.to_string());
+        } else if path.contains("/leases/") {
+            json!(lease("billing", "billing-b58c8d75b-ztgk2_5f2c", 1))
+        } else {
+            json!(testdata::led())
+        };
+        (200, answer.to_string())
+    });
+    let reading = group::read(&session, "billing", false).await.unwrap();
+    let text = shown(&reading);
+    assert!(text.contains("Leader:       billing-b58c8d75b-ztgk2"), "{text}");
+    let told = "candidates are not shown: spec.candidates.selector can't be used: found 'b;c', expected: ','";
+    assert!(text.contains(told), "{text}");
 }

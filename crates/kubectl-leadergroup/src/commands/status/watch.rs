@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::future::pending;
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,19 +23,17 @@ use jiff::{Timestamp, Zoned};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Error, Event, watch_object, watcher};
+use kube::runtime::watcher::{Error, Event, watcher};
 use kube::{Api, ResourceExt as _};
-use leadergroup_api::LeaderGroup;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::report::Report;
 use super::{View, render};
 use crate::group::{self, Part, Reading};
-use crate::output::{DIM, Format, Screen, WARN, paint, print, tell};
-use crate::session::Session;
-
-/// A watch that is cut off without a word is begun anew after so many seconds.
-const WATCH_SECONDS: u32 = 60;
+use crate::model::LeaderGroup;
+use crate::output::{DIM, Format, Screen, WARN, clean, paint, print, tell};
+use crate::session::{Session, watch_object, watching};
+use crate::signals::told_to_end;
 
 /// What belongs together comes within this: a Lease that changed, and what the operator has to say about it.
 const TOGETHER: Duration = Duration::from_millis(300);
@@ -55,7 +52,7 @@ enum Change {
 pub async fn run(session: &Session, name: &str, view: View) -> Result<ExitCode> {
     // Reading first: what is wrong with the command is said at once, and not tried again and again.
     let mut seen = Seen::new(group::read(session, name, view.verbose).await?);
-    let mut changes = watches(session, &seen.reading.group)?;
+    let mut changes = watches(session, &seen.reading.group);
     let mut output = Output::new(view);
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -82,7 +79,10 @@ pub async fn run(session: &Session, name: &str, view: View) -> Result<ExitCode> 
                     seen.reading.more = more.ok().or(seen.reading.more.take());
                 }
                 if seen.reading.group.candidate_selector() != selected_by {
-                    changes = watches(session, &seen.reading.group)?;
+                    if let Err(why) = group::selector(&seen.reading.group) {
+                        seen.reading.pods = Err(format!("{why:#}"));
+                    }
+                    changes = watches(session, &seen.reading.group);
                 }
                 due = due.or_else(|| Some(Instant::now() + TOGETHER));
                 continue;
@@ -95,16 +95,18 @@ pub async fn run(session: &Session, name: &str, view: View) -> Result<ExitCode> 
     }
 }
 
-fn watches(session: &Session, group: &LeaderGroup) -> Result<impl Stream<Item = Change> + Unpin + use<>> {
+fn watches(session: &Session, group: &LeaderGroup) -> impl Stream<Item = Change> + Unpin + use<> {
     let leases: Api<Lease> = Api::namespaced(session.client.clone(), &session.namespace);
     let pods: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
-    let candidates = watcher::Config::default().labels_from(&group::selector(group)?).timeout(WATCH_SECONDS);
-    let groups = watch_object(group::groups(session), &group.name_any()).default_backoff();
-    let leases = watch_object(leases, group.lease_name()).default_backoff();
-    let pods = watcher(pods, candidates).default_backoff();
-    let all: [BoxStream<Change>; 3] =
-        [groups.map(Change::Group).boxed(), leases.map(Change::Lease).boxed(), pods.map(Change::Pods).boxed()];
-    Ok(select_all(all))
+    let groups = watch_object(group::groups(session), &group.name_any());
+    let leases = watch_object(leases, group.lease_name());
+    let mut all: Vec<BoxStream<Change>> = vec![groups.map(Change::Group).boxed(), leases.map(Change::Lease).boxed()];
+    // By a selector that can't be used, there is nothing to watch until the group has another.
+    if let Ok(selector) = group::selector(group) {
+        let pods = watcher(pods, watching().labels_from(&selector)).default_backoff();
+        all.push(pods.map(Change::Pods).boxed());
+    }
+    select_all(all)
 }
 
 /// What is known, and what of it is being listed anew.
@@ -191,19 +193,19 @@ fn keep<T>(part: &mut Part<T>, brought: Result<T, Error>) -> Option<Error> {
             Error::InitialListFailed(kube::Error::Api(status))
             | Error::WatchStartFailed(kube::Error::Api(status))
             | Error::WatchError(status),
-        ) if status.code == 403 => *part = Err(status.message.clone()),
+        ) if group::is_answer(&status) => *part = Err(status.message.clone()),
         Err(error) => return Some(error),
     }
     None
 }
 
 fn cause(session: &Session, error: Error) -> String {
-    match error {
+    clean(&match error {
         Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
             format!("{:#}", session.explain(error))
         }
         other => other.to_string(),
-    }
+    })
 }
 
 /// Where it is shown.
@@ -301,22 +303,5 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         self.leave();
-    }
-}
-
-/// Waits for ctrl-c, or for being told to end otherwise.
-async fn told_to_end() {
-    #[cfg(unix)]
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = pending::<()>();
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
     }
 }
