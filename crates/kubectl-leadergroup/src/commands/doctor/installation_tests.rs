@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::finding::{Finding, Level};
 use super::installation::{examine, fields};
-use super::operators::{Operator, Reach, wanted};
+use super::operators::{Operator, Reach, lease_name, wanted};
 use super::snapshot::Installation;
 use crate::rights::Right;
 use crate::samples::{lease, pod};
@@ -185,6 +185,17 @@ fn what_an_operator_watches_is_in_its_pods_options() {
         reach(json!({"name": "operator", "args": ["--namespace", "c,d", "--log-format=text"]})),
         only(&["c", "d"])
     );
+}
+
+#[test]
+fn each_installation_has_the_lease_that_its_pods_are_told() {
+    let name = |container: serde_json::Value| {
+        lease_name(&pod("operator-1", &json!({"metadata": {"namespace": "ns"}, "spec": {"containers": [container]}})))
+    };
+    let env = json!([{"name": "LEASE_NAME", "value": "billing-leadergroup"}]);
+    assert_eq!(name(json!({"name": "operator"})), "leadergroup-operator");
+    assert_eq!(name(json!({"name": "operator", "env": env})), "billing-leadergroup");
+    assert_eq!(name(json!({"name": "operator", "args": ["--lease-name", "other"], "env": env})), "other");
 }
 
 #[test]

@@ -18,12 +18,14 @@ use crate::session::Session;
 
 /// Which pods say that they are an operator's.
 pub const LABEL: &str = "app.kubernetes.io/name=leadergroup-operator";
-/// The Lease that an operator's replicas campaign for.
+/// The Lease that an operator's replicas campaign for, unless they are told another.
 const LEASE: &str = "leadergroup-operator";
 /// What an operator for all namespaces has to be allowed.
 const ROLE: &str = include_str!("../../../../../config/rbac/role.yaml");
-/// How an operator is told which namespaces to watch, besides its option `--namespace`.
-const WATCH_NAMESPACES: &str = "WATCH_NAMESPACES";
+/// How an operator is told which namespaces to watch: by an option, or a variable of its environment.
+const WATCHED: (&str, &str) = ("--namespace", "WATCH_NAMESPACES");
+/// How it is told the name of its Lease.
+const LEASE_NAME: (&str, &str) = ("--lease-name", "LEASE_NAME");
 
 /// Pods that say they are an operator: of one namespace and `ServiceAccount`.
 #[derive(Clone, Debug)]
@@ -56,30 +58,40 @@ impl Reach {
 
     /// As the pod's options and environment tell the operator.
     pub fn of(pod: &Pod) -> Self {
-        let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let own = pod.namespace().unwrap_or_default();
-        let told = containers.find_map(|container| by_option(container).or_else(|| by_env(container, &own)));
+        let told = told(pod, WATCHED);
         let namespaces = told.iter().flat_map(|told| told.split(',')).filter(|name| !name.is_empty());
         let namespaces: BTreeSet<_> = namespaces.map(ToOwned::to_owned).collect();
         if namespaces.is_empty() { Self::All } else { Self::Only(namespaces) }
     }
 }
 
-fn by_option(container: &Container) -> Option<String> {
+/// The name of the Lease that the operator in this pod campaigns for.
+pub fn lease_name(pod: &Pod) -> String {
+    told(pod, LEASE_NAME).filter(|name| !name.is_empty()).unwrap_or_else(|| LEASE.to_owned())
+}
+
+/// What the operator in a pod is told by an option, or by a variable.
+fn told(pod: &Pod, (option, variable): (&str, &str)) -> Option<String> {
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let own = pod.namespace().unwrap_or_default();
+    containers.find_map(|container| by_option(container, option).or_else(|| by_env(container, variable, &own)))
+}
+
+fn by_option(container: &Container, option: &str) -> Option<String> {
     let mut words = container.command.iter().chain(&container.args).flatten();
     let mut found = Vec::new();
     while let Some(word) = words.next() {
-        if let Some(names) = word.strip_prefix("--namespace=") {
-            found.push(names.to_owned());
-        } else if word == "--namespace" {
+        if let Some(told) = word.strip_prefix(option).and_then(|rest| rest.strip_prefix('=')) {
+            found.push(told.to_owned());
+        } else if word == option {
             found.extend(words.next().cloned());
         }
     }
     (!found.is_empty()).then(|| found.join(","))
 }
 
-fn by_env(container: &Container, own: &str) -> Option<String> {
-    let variable = container.env.iter().flatten().find(|variable| variable.name == WATCH_NAMESPACES)?;
+fn by_env(container: &Container, variable: &str, own: &str) -> Option<String> {
+    let variable = container.env.iter().flatten().find(|known| known.name == variable)?;
     let field = || variable.value_from.as_ref()?.field_ref.as_ref().map(|field| field.field_path.as_str());
     match (&variable.value, field()) {
         (Some(value), _) => Some(value.clone()),
@@ -137,7 +149,8 @@ pub async fn gather(session: &Session, only: Option<&str>) -> Result<Checked<Vec
     let mut operators = Vec::new();
     for ((namespace, account), pods) in by_place {
         let leases: Api<Lease> = Api::namespaced(session.client.clone(), &namespace);
-        let lease = checked(leases.get_opt(LEASE).await, "get the operator's Lease")?;
+        let name = pods.first().map_or_else(|| LEASE.to_owned(), lease_name);
+        let lease = checked(leases.get_opt(&name).await, "get the operator's Lease")?;
         let reach = pods.first().map_or(Reach::All, Reach::of);
         let lacks = match &account {
             Some(name) => {
