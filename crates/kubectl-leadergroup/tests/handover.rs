@@ -34,12 +34,7 @@ struct Place {
 impl Place {
     /// None where there is no cluster; then it is said that the test proved nothing.
     async fn open(purpose: &str, elector: &str) -> Result<Option<Self>> {
-        let is_given = std::env::var_os("CLUSTER").is_some_and(|cluster| !cluster.is_empty());
-        let cluster = if is_given { Some(Cluster::from_env()?) } else { Cluster::current()? };
-        let Some(cluster) = cluster else {
-            eprintln!("NOT PROVEN, for want of a cluster (make cluster): {purpose}");
-            return Ok(None);
-        };
+        let Some(cluster) = Cluster::for_test(purpose)? else { return Ok(None) };
         let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let client = Client::try_from(config)?;

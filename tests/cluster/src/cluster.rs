@@ -123,6 +123,17 @@ impl Cluster {
         }
     }
 
+    /// The cluster for a test that starts none: the one that [`Cluster::from_env`] is told of, or this checkout's if it runs.
+    /// Where there is none, says what is not put to the test.
+    pub fn for_test(purpose: &str) -> Result<Option<Self>> {
+        let is_given = env::var_os("CLUSTER").is_some_and(|cluster| !cluster.is_empty());
+        let cluster = if is_given { Some(Self::from_env()?) } else { Self::current()? };
+        if cluster.is_none() {
+            eprintln!("NOT PROVEN, for want of a cluster (make cluster): {purpose}");
+        }
+        Ok(cluster)
+    }
+
     fn own(layout: Layout, state: &State) -> Self {
         let real_node = state.real_node;
         Self { kind: Kind::Own { layout, real_node } }

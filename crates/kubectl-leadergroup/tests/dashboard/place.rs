@@ -58,12 +58,7 @@ impl Place {
     }
 
     async fn with(purpose: &str, share: Share) -> Result<Option<Self>> {
-        let is_given = std::env::var_os("CLUSTER").is_some_and(|cluster| !cluster.is_empty());
-        let cluster = if is_given { Some(Cluster::from_env()?) } else { Cluster::current()? };
-        let Some(cluster) = cluster else {
-            eprintln!("NOT PROVEN, for want of a cluster (make cluster): {purpose}");
-            return Ok(None);
-        };
+        let Some(cluster) = Cluster::for_test(purpose)? else { return Ok(None) };
         let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
         let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await?;
         let client = Client::try_from(config)?;
