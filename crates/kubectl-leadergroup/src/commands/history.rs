@@ -25,7 +25,7 @@ REASON says how the term before ended:
   Replaced            a new pod took over under the old one's identity
   Taken               the Lease was taken from a holder that neither released it nor let it run out
   LeaseDeleted        the Lease was deleted and made anew
-  Unobserved          it happened while the operator was not watching
+  Unobserved          the operator was not watching, or had only begun to
 
 How far back it goes is what spec.historyLimit says, 20 transitions by default.";
 

@@ -130,7 +130,7 @@ pub fn began(reason: &Told<TransitionReason>) -> &'static str {
         TransitionReason::Replaced => "a new pod took over under the same identity",
         TransitionReason::Taken => "the Lease was taken from the leader before",
         TransitionReason::LeaseDeleted => "the Lease was deleted and made anew",
-        TransitionReason::Unobserved => "it happened while the operator was not watching",
+        TransitionReason::Unobserved => "the operator was not watching, or had only begun to",
     }
 }
 
