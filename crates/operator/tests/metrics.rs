@@ -133,19 +133,22 @@ fn a_group_whose_leader_is_suspect_is_leaderless_only_once_that_is_gone() {
 #[test]
 fn a_group_that_cannot_be_judged_is_not_said_to_be_leaderless() {
     let mut cluster = leading(&json!({}));
-    let mut second = support::group(&json!({"lease": {"name": "web"}}));
+    let selector = json!({"matchLabels": {"leadergroup.dev/group": "web"}});
+    let mut second = support::group(&json!({"lease": {"name": "web"}, "candidates": {"selector": selector}}));
     second["metadata"]["name"] = json!("web-again");
     second["metadata"]["uid"] = json!("another");
     second["metadata"]["creationTimestamp"] = json!("2026-01-01T01:00:00Z");
     cluster.put_group(second);
     cluster.pass(1_000);
     let stalled = r#"leadergroup_abnormal{namespace="shop",group="web-again",condition="Stalled",reason="LeaseTaken"}"#;
-    assert_eq!(cluster.metric(stalled), Some(1.0));
+    let candidates = r#"leadergroup_candidates{namespace="shop",group="web-again"}"#;
+    assert_eq!((cluster.metric(stalled), cluster.metric(candidates)), (Some(1.0), Some(1.0)));
     let shown = series(&cluster.metrics.text(), "leadergroup_leaderless_since");
     assert_eq!(shown, BTreeSet::new(), "the Lease has a leader");
 
     let mut invalid = support::group(&json!({"identity": "{pod"}));
     invalid["metadata"]["generation"] = json!(2);
+    invalid["status"] = json!(cluster.status());
     cluster.put_group(invalid);
     let stalled = r#"leadergroup_abnormal{namespace="shop",group="web",condition="Stalled",reason="InvalidSpec"}"#;
     assert_eq!((cluster.metric(stalled), leaderless_since(&cluster)), (Some(1.0), None));
