@@ -9,7 +9,7 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use support::api::{Kind, change};
 use support::cluster::{Cluster, Fate, leading, take_as, web_0, web_0_ended};
-use support::{ended, ms, now_at, pod, restarted, running};
+use support::{ended, micro_time, ms, now_at, pod, restarted, running};
 
 #[test]
 fn a_clear_that_the_api_server_fails_at_is_tried_again_ever_more_rarely_and_shown() {
@@ -186,4 +186,35 @@ fn who_is_not_cleared_at_once_is_told_why() {
     cluster.renew("web-0");
     cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(8_500))]));
     assert!(told(&cluster, "HolderTerminated").contains("has to run out"), "{}", told(&cluster, "HolderTerminated"));
+}
+
+/// A holder that is never cleared: what it is, and how it writes the Lease.
+type NeverCleared = (&'static str, fn(&mut Cluster));
+
+const NEVER_CLEARED: [NeverCleared; 3] = [
+    ("Alive", |cluster| cluster.renew("web-0")),
+    ("Foreign", |cluster| cluster.renew("somebody else")),
+    ("Managed", |cluster| {
+        let at = micro_time(i64::try_from(cluster.now).unwrap());
+        cluster.set_lease(&json!({
+            "holderIdentity": "web-0", "leaseDurationSeconds": 15, "renewTime": at, "strategy": "OldestEmulationVersion",
+        }));
+    }),
+];
+
+#[test]
+fn nobody_leads_by_a_lease_that_ran_out_though_it_is_never_cleared() {
+    for (verdict, renew) in NEVER_CLEARED {
+        let mut cluster = leading(&json!({}));
+        renew(&mut cluster);
+        cluster.pass(14_000);
+        assert_eq!(cluster.verdict(), verdict);
+        assert!(cluster.status().leader.is_some(), "{verdict}: its Lease is current");
+        cluster.pass(2_000);
+        assert_eq!(cluster.status().leader, None, "{verdict}: its Lease ran out");
+        cluster.pass(3_600_000);
+        assert_eq!(cluster.api.cleared.len(), 0, "{verdict}");
+        renew(&mut cluster);
+        assert!(cluster.status().leader.is_some(), "{verdict}: it renews again");
+    }
 }

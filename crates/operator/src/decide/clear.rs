@@ -50,12 +50,9 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
         return create.map(Next::act).unwrap_or_default();
     };
     let kept = is_kept(snapshot, judgement);
-    // Traffic is sent to nobody whose Lease has run out.
-    let is_managed_and_routed = judgement.verdict == Verdict::Managed && plan.routing.is_some();
     let mut next = match judgement.clear {
-        Clearable::Never if judgement.verdict == Verdict::Alive || is_managed_and_routed => {
-            until_it_runs_out(lease, plan.duration, key, now)
-        }
+        // Nobody whose Lease has run out leads, or is sent traffic.
+        Clearable::Never if lease.record.holder().is_some() => until_it_runs_out(lease, plan.duration, key, now),
         Clearable::Never => Next::default(),
         Clearable::AtOnce if !kept && memory.unaccounted.is_none() => {
             at_once(snapshot, memory, judgement, lease, key, now)

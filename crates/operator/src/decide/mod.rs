@@ -93,7 +93,7 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
             || !matches!(judgement.verdict, Verdict::Alive | Verdict::Managed)
             || status::waits_for_clock(&status, snapshot)
             // One that ran out leads again with its next renewal.
-            || judgement.verdict == Verdict::Managed && snapshot.plan.routing.is_some() && status.leader.is_none(),
+            || judgement.verdict == Verdict::Managed && status.leader.is_none(),
         routing: routing::decide(snapshot, &memory.routing, &judgement, &status),
         status,
         notices,
