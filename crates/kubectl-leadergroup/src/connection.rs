@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use crate::commands::wait::time;
+use crate::span::span;
 
 /// Which cluster and namespace.
 #[derive(Args, Clone, Debug, Default)]
@@ -43,7 +43,7 @@ pub type Patience = Option<Duration>;
 
 fn patience(text: &str) -> Result<Patience, String> {
     // As kubectl has it: without a unit, seconds.
-    let span = if text.bytes().all(|byte| byte.is_ascii_digit()) { time(&format!("{text}s")) } else { time(text) };
+    let span = if text.bytes().all(|byte| byte.is_ascii_digit()) { span(&format!("{text}s")) } else { span(text) };
     span.map(|span| Some(span).filter(|span| !span.is_zero()))
 }
 

@@ -18,6 +18,7 @@ mod rights;
 mod samples;
 mod session;
 mod signals;
+mod span;
 mod terms;
 #[cfg(test)]
 mod testdata;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
@@ -18,6 +18,18 @@ pub struct Account {
 
 /// What could not be checked, and why.
 pub type Checked<T> = Result<T, String>;
+
+/// Questions under way at a time.
+pub const AT_A_TIME: usize = 8;
+
+/// A list that may be refused, or of a kind that there is not.
+pub fn checked<T>(result: kube::Result<T>, what: &str) -> Result<Checked<T>> {
+    match result {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) if is_forbidden(&error) => Ok(Err(format!("you may not {what}"))),
+        Err(error) => Err(error).with_context(|| format!("can't {what}")),
+    }
+}
 
 /// Something an account may be allowed to do. An empty namespace or name stands for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

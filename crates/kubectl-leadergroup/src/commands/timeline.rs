@@ -33,7 +33,7 @@ pub struct Arguments {
     #[command(flatten)]
     group: Named,
     /// How far back to go at most, as in 30m or 12h
-    #[arg(long, value_name = "TIME", value_parser = super::wait::time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::span::span)]
     since: Option<Duration>,
     /// Draw with ASCII only [default: where the locale is not UTF-8]
     #[arg(long)]

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use futures::StreamExt as _;
-use jiff::SignedDuration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use leadergroup_api::Leader;
@@ -19,6 +18,7 @@ use crate::model::LeaderGroup;
 use crate::named::Named;
 use crate::output::{clean, print, tell};
 use crate::session::{Session, is_forbidden, refusal, watch_object};
+use crate::span::span;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 it came true; 1 it could not be waited for, because the group does not exist, was deleted, or may not be
@@ -47,14 +47,8 @@ pub struct Arguments {
     #[arg(long = "for", value_name = "WHAT", default_value = "leader")]
     wanted: Wanted,
     /// How long at most, as in 90s or 5m; 0s looks once
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span)]
     timeout: Duration,
-}
-
-/// A time span on the command line.
-pub fn time(text: &str) -> Result<Duration, String> {
-    let span = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    span.ok_or_else(|| "write a time as in 90s, 5m or 1h30m".to_owned())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,12 +259,6 @@ mod tests {
         assert_eq!("stable".parse::<Wanted>().unwrap(), Wanted::Stable);
         for wrong in ["", "leader=", "ready", "stable=3"] {
             assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
-        }
-        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h30m", 5400), ("0s", 0)] {
-            assert_eq!(time(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for wrong in ["", "60", "-5s", "soon"] {
-            assert!(time(wrong).is_err(), "{wrong}");
         }
     }
 

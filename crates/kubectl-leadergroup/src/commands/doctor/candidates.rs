@@ -9,8 +9,8 @@ use kube::core::SelectorExt as _;
 use leadergroup_api::GROUP_LABEL;
 use serde_json::json;
 
+use super::case::Case;
 use super::finding::{Mend, Report};
-use super::group::Case;
 use crate::objects::{Plan, is_live, is_ready};
 use crate::owner::is_empty;
 

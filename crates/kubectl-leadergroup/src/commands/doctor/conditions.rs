@@ -2,8 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::case::Case;
 use super::finding::{Level, Report};
-use super::group::Case;
 
 pub fn examine(case: &Case<'_>, report: &mut Report) {
     // What was said of another spec may not be so any more.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -11,28 +11,16 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::{Api, CustomResourceExt as _, ResourceExt as _};
 
 use super::installation::fields;
+use super::operators;
 use super::snapshot::{Installation, May, Place};
-use super::{group, operators};
 use crate::model::LeaderGroup;
 use crate::objects::{Plan, account, holder};
 use crate::owner::Owner;
-use crate::rights::{Account, Checked, Right, may};
-use crate::session::{Session, is_forbidden};
+use crate::rights::{AT_A_TIME, Account, Checked, Right, checked, may};
+use crate::session::Session;
 
 /// The policy of `config/admission`, and its binding.
 const POLICY: &str = "leadergroup-lease-rights";
-/// Questions under way at a time.
-pub const AT_A_TIME: usize = 8;
-
-/// A list that may be refused, or of a kind that there is not.
-pub fn checked<T>(result: kube::Result<T>, what: &str) -> Result<Checked<T>> {
-    match result {
-        Ok(found) => Ok(Ok(found)),
-        Err(error) if is_forbidden(&error) => Ok(Err(format!("you may not {what}"))),
-        Err(error) => Err(error).with_context(|| format!("can't {what}")),
-    }
-}
-
 /// The fields that this plugin knows of.
 pub fn known_fields() -> Result<Vec<String>> {
     Ok(fields_of(&leadergroup_api::LeaderGroup::crd())?.unwrap_or_default())
@@ -158,25 +146,4 @@ async fn of_account(session: &Session, account: Account, lease: &str) -> Result<
         },
         _ => unreachable!("as many answers as questions"),
     }))
-}
-
-/// The findings about a namespace's groups, or about the one of that name.
-pub async fn findings(session: &Session, namespace: &str, only: Option<&str>) -> Result<Vec<super::Finding>> {
-    let place = place(session, namespace).await?;
-    let mut findings = group::unreadable(namespace, &place);
-    findings.retain(|finding| only.is_none_or(|name| finding.about == format!("{namespace}/{name}")));
-    let wanted: Vec<_> = place.groups.iter().filter(|group| only.is_none_or(|name| group.name_any() == name)).collect();
-    if let Some(name) = only
-        && wanted.is_empty()
-        && findings.is_empty()
-    {
-        anyhow::bail!(
-            "there is no LeaderGroup {name} in namespace {namespace}: `kubectl get leadergroups -A` lists them"
-        );
-    }
-    for group in wanted {
-        let rights = rights(session, namespace, &place, group).await?;
-        findings.extend(group::examine(&super::Patient { namespace, place: &place, group, rights: &rights }));
-    }
-    Ok(findings)
 }

@@ -8,8 +8,8 @@ use leadergroup_elector::lease::{MANAGER, TIMING};
 use leadergroup_identity::Identity;
 use serde_json::{Value, json};
 
+use super::case::{Case, patch};
 use super::finding::{Mend, Report};
-use super::group::{Case, patch};
 use crate::model::LeaderGroup;
 use crate::objects::{holder, is_coordinated, is_live, is_ready, names, renewed_by};
 use crate::owner::Owner;

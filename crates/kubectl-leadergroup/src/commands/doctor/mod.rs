@@ -4,6 +4,7 @@
 //! about a group, with a module for each part of it.
 
 mod candidates;
+mod case;
 mod conditions;
 mod finding;
 mod gather;
@@ -20,9 +21,10 @@ mod tests;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use clap_complete::ArgValueCandidates;
+use kube::ResourceExt as _;
 
 use crate::named::group_names;
 use crate::output::{self, Format};
@@ -60,7 +62,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     let mut findings = installation::examine(&installation, &gather::known_fields()?, &namespaces, now);
     if is_defined {
         for namespace in namespaces {
-            findings.extend(gather::findings(session, &namespace, arguments.name.as_deref()).await?);
+            findings.extend(findings_of(session, &namespace, arguments.name.as_deref()).await?);
         }
         if !findings.iter().any(|finding| finding.about != "installation") {
             let place = if arguments.all_namespaces {
@@ -79,4 +81,23 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     }
     let fails = findings.iter().any(|finding| finding.level == Level::Fail);
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The findings about a namespace's groups, or about the one of that name.
+async fn findings_of(session: &Session, namespace: &str, only: Option<&str>) -> Result<Vec<Finding>> {
+    let place = gather::place(session, namespace).await?;
+    let mut findings = group::unreadable(namespace, &place);
+    findings.retain(|finding| only.is_none_or(|name| finding.about == format!("{namespace}/{name}")));
+    let wanted: Vec<_> = place.groups.iter().filter(|group| only.is_none_or(|name| group.name_any() == name)).collect();
+    if let Some(name) = only
+        && wanted.is_empty()
+        && findings.is_empty()
+    {
+        bail!("there is no LeaderGroup {name} in namespace {namespace}: `kubectl get leadergroups -A` lists them");
+    }
+    for group in wanted {
+        let rights = gather::rights(session, namespace, &place, group).await?;
+        findings.extend(group::examine(&Patient { namespace, place: &place, group, rights: &rights }));
+    }
+    Ok(findings)
 }

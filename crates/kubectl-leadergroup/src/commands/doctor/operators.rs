@@ -10,10 +10,9 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
-use super::gather::{AT_A_TIME, checked};
 use crate::commands::install;
 use crate::objects::account;
-use crate::rights::{Account, Checked, Right, may};
+use crate::rights::{AT_A_TIME, Account, Checked, Right, checked, may};
 use crate::session::Session;
 
 /// Which pods say that they are an operator's.

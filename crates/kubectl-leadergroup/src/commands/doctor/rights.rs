@@ -3,8 +3,8 @@
 use kube::ResourceExt as _;
 use leadergroup_elector::lease::MANAGER;
 
+use super::case::Case;
 use super::finding::{Mend, Report};
-use super::group::Case;
 use super::snapshot::May;
 use crate::objects::{holder, renewed_by};
 

@@ -20,7 +20,6 @@ use kube::{Api, ResourceExt as _};
 use leadergroup_elector::lease::PREFERRED_HOLDER;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::commands::wait::time;
 use crate::group;
 use crate::model::LeaderGroup;
 use crate::named::{Named, candidate_names};
@@ -28,6 +27,7 @@ use crate::objects::{Plan, is_live};
 use crate::output::{self, clean};
 use crate::session::{Session, refusal, watch_object};
 use crate::signals::told_to_end;
+use crate::span::span;
 use plan::{Before, Progress, Scene, Way, progress};
 
 /// How often it is tried to take a hint away, how long each time at most, and what lies between.
@@ -76,7 +76,7 @@ struct Common {
     #[arg(long, short)]
     yes: bool,
     /// How long to wait at most, for the cluster's answers and the new leader, as in 90s or 5m
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span)]
     timeout: Duration,
 }
 
