@@ -24,22 +24,6 @@ pub enum Command {
     /// List groups, who leads them and since when
     #[command(visible_alias = "ls")]
     List(list::Arguments),
-    /// Serve a page on this machine with the groups, their changes as they happen, and who led when
-    Dashboard(dashboard::Arguments),
-    /// Find what could stop groups from working, and how to mend it
-    Doctor(doctor::Arguments),
-    /// Propose groups for the Leases and pods that there are
-    Discover(discover::Arguments),
-    /// Print the least rights that a group's candidates need
-    Rbac(rbac::Arguments),
-    /// Have the leader hand over to another candidate
-    StepDown(handover::StepDown),
-    /// Have a certain candidate lead
-    Promote(handover::Promote),
-    /// Print the custom resource definition
-    Crds,
-    /// Print what installs the operator, for `kubectl apply --server-side -f -`
-    Install(install::Arguments),
     /// Show a group: leader, evidence, candidates, Lease, traffic, history, conditions; without a name, list all
     #[command(visible_alias = "get")]
     Status(status::Arguments),
@@ -51,10 +35,26 @@ pub enum Command {
     Who(who::Arguments),
     /// Wait until a group has a leader, a certain leader, or one that stays
     Wait(wait::Arguments),
+    /// Find what could stop groups from working, and how to mend it
+    Doctor(doctor::Arguments),
+    /// Propose groups for the Leases and pods that there are
+    Discover(discover::Arguments),
+    /// Print the least rights that a group's candidates need
+    Rbac(rbac::Arguments),
+    /// Have the leader hand over to another candidate
+    StepDown(handover::StepDown),
+    /// Have a certain candidate lead
+    Promote(handover::Promote),
     /// Have dead holders of a group's Lease reported rather than cleared
     Pause(pause::Arguments),
     /// Have dead holders of a group's Lease cleared again
     Resume(pause::Arguments),
+    /// Serve a page on this machine with the groups, their changes as they happen, and who led when
+    Dashboard(dashboard::Arguments),
+    /// Print what installs the operator, for `kubectl apply --server-side -f -`
+    Install(install::Arguments),
+    /// Print the custom resource definition
+    Crds,
     /// Print what makes a shell, or kubectl, complete these commands
     Completion(completion::Arguments),
     #[command(name = "__complete", hide = true)]

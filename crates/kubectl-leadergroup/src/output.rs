@@ -88,7 +88,16 @@ pub fn tell(text: impl Display) {
 
 /// Tells why a command has failed.
 pub fn tell_error(error: &anyhow::Error) {
-    anstream::eprintln!("{}: {}", paint(BAD, "error"), clean(&format!("{error:#}")));
+    anstream::eprintln!("{}: {}", paint(BAD, "error"), clean(&sentence(error)));
+}
+
+/// An error with what caused it. Some errors tell their cause themselves; it is not told again.
+pub fn sentence(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |told, cause| if told.ends_with(&cause) { told } else { format!("{told}: {cause}") })
 }
 
 /// The text in a style.
@@ -242,6 +251,15 @@ mod tests {
         for (seconds, expected) in cases {
             assert_eq!(span(seconds), expected, "{seconds}");
         }
+    }
+
+    #[test]
+    fn what_caused_an_error_is_told_once() {
+        let cause = std::io::Error::other("no such file");
+        let error = anyhow::Error::new(cause).context("can't read config: no such file").context("no kubeconfig");
+        assert_eq!(sentence(&error), "no kubeconfig: can't read config: no such file");
+        let error = anyhow::anyhow!("no such file").context("can't read config");
+        assert_eq!(sentence(&error), "can't read config: no such file");
     }
 
     #[test]

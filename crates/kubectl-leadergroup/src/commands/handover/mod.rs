@@ -24,7 +24,7 @@ use crate::group;
 use crate::model::LeaderGroup;
 use crate::named::{Named, candidate_names};
 use crate::objects::{Plan, is_live};
-use crate::output::{self, clean};
+use crate::output::{self, clean, sentence};
 use crate::session::{Session, refusal, watch_object};
 use crate::signals::told_to_end;
 use crate::span::span;
@@ -177,7 +177,7 @@ impl Place {
                     "the new leader is of another elector, whose Lease is not written".clone_into(&mut why);
                     break;
                 }
-                Ok(Err(error)) => why = format!("{error:#}"),
+                Ok(Err(error)) => why = sentence(&error),
                 Err(_) => "the cluster does not answer".clone_into(&mut why),
             }
             sleep(BETWEEN_WITHDRAWALS).await;
