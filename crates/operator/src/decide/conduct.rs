@@ -9,21 +9,14 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use leadergroup_api::{LeaderGroupStatus, Transition, TransitionReason, Verdict};
 
+use super::condition::{Draft, FLAPPING, LEADER_SUSPECT, OTHER_DURATION, TIMING_SUSPECT};
 use super::memory::Memory;
-use super::status::Draft;
 use super::terms::Terms;
 use crate::index::Snapshot;
 use crate::judge::Judgement;
 use crate::model::{Came, Lease, Phase, Pod, State};
 use crate::renewals::{Rhythm, TOLD_FOR};
 use crate::time::{Mono, Now};
-
-/// Whether leadership changes too often.
-pub const FLAPPING: &str = "Flapping";
-/// Whether the timing fits what is seen.
-pub const TIMING_SUSPECT: &str = "TimingSuspect";
-/// Whether the leader is as it should be.
-pub const LEADER_SUSPECT: &str = "LeaderSuspect";
 
 /// So many changes of leadership within [`FLAPPING_WITHIN`] are too many, if the pods that led before still exist.
 const TOO_MANY: usize = 4;
@@ -37,8 +30,6 @@ const TAKEN_EARLY: &str = "TakenEarly";
 const NEEDLESS: &str = "NeedlessTransition";
 /// The one that the term's renewals give, which is taken over too.
 const LATE: &str = "LateRenewals";
-/// The one that is no Event: candidates that take up a new timing differ from it for a moment.
-pub const OTHER_DURATION: &str = "OtherDuration";
 /// The reason of [`LEADER_SUSPECT`] that an operator takes over from the one before it.
 const LEADER_NOT_READY: &str = "LeaderNotReady";
 

@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
 
 use super::action::{Clear, Ground};
+use super::condition::HOLDER_SUSPECT;
 use super::conduct::Conduct;
-use super::status::HOLDER_SUSPECT;
 use super::takeover::as_known;
 use crate::audit::Finding;
 use crate::index::{Group, Snapshot};

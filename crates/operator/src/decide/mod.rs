@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod clear;
+mod condition;
 pub mod conduct;
 pub mod counted;
 pub mod memory;

@@ -1,12 +1,14 @@
 //! What the user is told: status, conditions, Events. Nothing in here changes while a leader merely renews.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use leadergroup_api::{
     CandidateCount, Holder, Leader, LeaderGroupStatus, Policy, Transition, TransitionReason, Verdict,
 };
 
 use super::clear::{accepted_after, is_kept};
-use super::conduct::{FLAPPING, LEADER_SUSPECT, OTHER_DURATION, TIMING_SUSPECT};
+use super::condition::{
+    Draft, FLAPPING, HOLDER_SUSPECT, LEADER_SUSPECT, OTHER_DURATION, ROUTED, TIMING_SUSPECT, conditions,
+};
 use super::memory::Memory;
 use super::terms::{Terms, seconds};
 use super::{Notice, selects_every_pod};
@@ -14,14 +16,10 @@ use crate::index::{Observed, Snapshot};
 use crate::judge::{Identity, Judgement};
 use crate::model::{Phase, State};
 use crate::routing;
-use crate::text::cut;
 use crate::time::Now;
 
 /// A Lease longer than this many seconds is almost surely a mistake: it would block its group for a day.
 const LONGEST_SENSIBLE_LEASE: u64 = 86_400;
-/// The longest message of a condition, in bytes: evidence and advice fit. A selector or an error of the API server may
-/// be of any length.
-const LONGEST_MESSAGE: usize = 4_096;
 
 /// Composes the whole status.
 pub(super) fn compose(
@@ -90,41 +88,6 @@ pub fn stalled_only(
 /// The status of an object that can't be read.
 pub fn undecodable(message: String, now: Now) -> LeaderGroupStatus {
     stalled_only(LeaderGroupStatus::default(), None, "Undecodable", message, now)
-}
-
-/// A condition before it has its times.
-pub(super) struct Draft {
-    type_: &'static str,
-    value: bool,
-    reason: String,
-    message: String,
-}
-
-impl Draft {
-    pub(super) fn new(type_: &'static str, value: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { type_, value, reason: reason.into(), message: cut(message.into(), LONGEST_MESSAGE) }
-    }
-}
-
-fn conditions(base: &LeaderGroupStatus, drafts: Vec<Draft>, generation: Option<i64>, now: Now) -> Vec<Condition> {
-    let at = |type_: &str, value: &str| {
-        let before = base.conditions.iter().find(|c| c.type_ == type_ && c.status == value);
-        before.map_or_else(|| Time(now.wall_second()), |c| c.last_transition_time.clone())
-    };
-    drafts
-        .into_iter()
-        .map(|s| {
-            let value = if s.value { "True" } else { "False" };
-            Condition {
-                last_transition_time: at(s.type_, value),
-                message: s.message,
-                observed_generation: generation,
-                reason: s.reason,
-                status: value.to_owned(),
-                type_: s.type_.to_owned(),
-            }
-        })
-        .collect()
 }
 
 /// The leader, as long as the Lease says there is one and nothing says otherwise.
@@ -253,12 +216,6 @@ fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draf
     }
     Draft::new("CandidatesFound", true, "PodsMatch", "the selector matches candidates")
 }
-
-/// The condition about the group's traffic, where `spec.routing` asks for some.
-const ROUTED: &str = "Routed";
-
-/// The condition that also remembers a contradiction, behind a candidate that lives.
-pub(super) const HOLDER_SUSPECT: &str = "HolderSuspect";
 
 fn holder_suspect(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement) -> Draft {
     let holder = snapshot.lease.and_then(|l| l.record.holder());
