@@ -16,6 +16,7 @@ pub mod controller;
 pub mod decide;
 pub mod endpoints;
 pub mod engine;
+pub mod figures;
 pub mod index;
 pub mod judge;
 pub mod metrics;

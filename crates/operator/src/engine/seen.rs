@@ -7,8 +7,8 @@ use leadergroup_api::{LeaderGroupStatus, Verdict};
 
 use super::{Engine, Job, Work};
 use crate::decide::{Clear, Counted, Noted, Notice};
+use crate::figures::GroupFigures;
 use crate::index::Key;
-use crate::metrics::GroupFigures;
 use crate::time::Now;
 
 /// Something that was seen.

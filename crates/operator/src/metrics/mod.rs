@@ -2,8 +2,8 @@
 //! exposed.
 //!
 //! To add one: describe it there; if it is the operator's own, a field of [`Metrics`], registered in [`Metrics::default`];
-//! if it is one of each group, a field of [`GroupFigures`] and a line in `groups.rs`. Labels are a group's name, its present
-//! leader's, or one of a few words, so that what others write into Leases makes no series.
+//! if it is one of each group, a field of [`GroupFigures`](crate::figures::GroupFigures) and a line in `groups.rs`. Labels
+//! are a group's name, its present leader's, or one of a few words, so that what others write into Leases makes no series.
 
 pub mod described;
 mod groups;
@@ -27,7 +27,7 @@ use crate::decide::{Action, Ground};
 use crate::engine::{Failure, Job, Outcome, Seen};
 use described::Described;
 use groups::Groups;
-pub use groups::{GroupFigures, REASONS};
+pub use groups::REASONS;
 pub use requests::TimeRequests;
 
 /// What `/metrics` is served as.
