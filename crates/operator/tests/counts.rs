@@ -6,6 +6,7 @@
 mod support;
 
 use leadergroup_api::TransitionReason;
+use leadergroup_operator::decide::Notice;
 use serde_json::{Value, json};
 use support::api::Kind;
 use support::cluster::{Cluster, condition_of};
@@ -138,15 +139,21 @@ fn of_two_groups_on_one_lease_the_older_has_it_until_it_is_deleted() {
     assert_eq!(condition_of(&cluster.status_of("younger"), "Stalled"), "True LeaseTaken");
     assert!(cluster.status_of("younger").leader.is_none());
     assert_eq!(cluster.condition("Stalled"), "False Observing");
+    cluster.renew("web-1");
+    cluster.renew_times("web-0", 4);
+    assert_eq!((cluster.status().transitions, cluster.status_of("younger").history.len()), (2, 0));
+    let told = |notice: &&Notice| notice.reason == "LeaderChanged";
+    assert_eq!(cluster.notices.iter().filter(told).count(), 3, "the group whose Lease it is tells of its leaders");
 
-    cluster.put_pod(pod("web-0", "u0", "n1", "Failed", &[("app", ended(7_500))]));
+    let end = i64::try_from(cluster.now).unwrap() - 500;
+    cluster.put_pod(pod("web-0", "u0", "n1", "Failed", &[("app", ended(end))]));
     assert_eq!(cluster.count("Clear"), 1, "the younger leaves it alone");
     cluster.renew("web-1");
 
     cluster.delete(Kind::Group, "web");
     let status = cluster.status_of("younger");
     assert_eq!(condition_of(&status, "Stalled"), "False Observing");
-    assert_eq!(status.leader.unwrap().identity, "web-1");
+    assert_eq!((status.leader.unwrap().identity, status.history.len()), ("web-1".to_owned(), 1));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use futures::StreamExt as _;
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
 use leadergroup_api::Leader;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a leader lacks that is waited to be stable.
 const SHORT: &str = ", but has not been seen to lead for a whole lease duration";
+/// Another holds the Lease than the status tells.
+const BEHIND: &str = ", by a status that is not what its Lease says: does the operator run?";
 /// How far what is told can be believed.
 const OLD: &str = ", as last seen: the cluster does not answer";
 
@@ -164,10 +166,12 @@ async fn wait(session: &Session, arguments: &Arguments) -> Result<(bool, String)
     let Ok(read) = timeout_at(first, look_up(session, arguments)).await else {
         return Ok((false, format!("nothing is known of {name}: the cluster has not answered in time")));
     };
-    let (mut group, recorded) = read?;
+    let (mut group, record) = read?;
+    let recorded = record.and_then(|record| record.lease_duration_seconds);
     let mut waiting = Waiting { wanted: arguments.wanted.clone(), term: None, recorded };
     let mut changes = pin!(watch_object(groups(session), name));
     let mut is_watched = true;
+    let mut is_behind = false;
     loop {
         let now = Instant::now();
         let mut outcome = if is_watched { waiting.look(&group, now) } else { Outcome::NotYet };
@@ -175,7 +179,13 @@ async fn wait(session: &Session, arguments: &Arguments) -> Result<(bool, String)
             // A watch on which nothing comes may be one that has gone dead: that nothing happened is asked for.
             match timeout_at(until, look_up(session, arguments)).await {
                 Ok(Ok(read)) => {
-                    (group, waiting.recorded) = read;
+                    let record;
+                    (group, record) = read;
+                    is_behind = record.as_ref().is_some_and(|record| !is_of(record, &group));
+                    waiting.recorded = record.and_then(|record| record.lease_duration_seconds);
+                    if is_behind {
+                        waiting.forget();
+                    }
                     outcome = waiting.look(&group, Instant::now());
                 }
                 Ok(Err(_)) => {
@@ -193,6 +203,7 @@ async fn wait(session: &Session, arguments: &Arguments) -> Result<(bool, String)
         if Instant::now() >= until {
             let but = match (is_watched, &waiting.term) {
                 (false, _) => OLD,
+                (true, Some(_)) if is_behind => BEHIND,
                 (true, Some(_)) => SHORT,
                 (true, None) => "",
             };
@@ -223,8 +234,14 @@ async fn wait(session: &Session, arguments: &Arguments) -> Result<(bool, String)
     }
 }
 
-/// The group, and for how long the record of its Lease's holder lasts, where that matters and may be read.
-async fn look_up(session: &Session, arguments: &Arguments) -> Result<(LeaderGroup, Option<i32>)> {
+/// Whether the group's status is of this record's holder.
+fn is_of(record: &LeaseSpec, group: &LeaderGroup) -> bool {
+    let told = group.status.as_ref().and_then(|status| status.holder.as_ref());
+    told.is_some_and(|told| record.holder_identity.as_deref().unwrap_or_default() == told.identity)
+}
+
+/// The group, and what its Lease records, where that matters and may be read.
+async fn look_up(session: &Session, arguments: &Arguments) -> Result<(LeaderGroup, Option<LeaseSpec>)> {
     let group = group::get(session, &arguments.group.name).await?;
     if arguments.wanted != Wanted::Stable {
         return Ok((group, None));
@@ -235,7 +252,7 @@ async fn look_up(session: &Session, arguments: &Arguments) -> Result<(LeaderGrou
         Err(error) if is_forbidden(&error) => None,
         Err(error) => return Err(session.explain(error)),
     };
-    Ok((group, lease.and_then(|lease| lease.spec?.lease_duration_seconds)))
+    Ok((group, lease.and_then(|lease| lease.spec)))
 }
 
 #[cfg(test)]
@@ -314,8 +331,14 @@ mod tests {
         assert!(stands(&group).starts_with("not judged by its spec"), "{}", stands(&group));
     }
 
-    /// A cluster with a group that is led, whose Lease lasts a second, and whose watch is answered so.
-    fn cluster(watch: impl Fn(usize) -> (u16, String) + Clone + Send + Sync + 'static) -> Session {
+    /// The leader of [`testdata::led`].
+    const LEADER: &str = "billing-b58c8d75b-ztgk2_5f2c";
+
+    /// A cluster with a group that is led, whose Lease lasts a second and is held so, and whose watch is answered so.
+    fn cluster(
+        holder: &'static str,
+        watch: impl Fn(usize) -> (u16, String) + Clone + Send + Sync + 'static,
+    ) -> Session {
         let watches = Arc::new(AtomicUsize::new(0));
         Session::answered_by(move |path| {
             if path.contains("watch=true") {
@@ -326,7 +349,7 @@ mod tests {
             group.metadata.resource_version = Some("7".to_owned());
             let group = json!(group);
             let answer = if path.contains("/leases/") {
-                json!({"metadata": {"name": "billing"}, "spec": {"leaseDurationSeconds": 1}})
+                json!({"metadata": {"name": "billing"}, "spec": {"leaseDurationSeconds": 1, "holderIdentity": holder}})
             } else if path.contains("fieldSelector") {
                 json!({"metadata": {"resourceVersion": "7"}, "items": [group]})
             } else {
@@ -343,11 +366,18 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_stable_whom_nobody_watched() {
-        let (is_met, told) = wait(&cluster(|_| (503, "busy".to_owned())), &stable(4)).await.unwrap();
+        let (is_met, told) = wait(&cluster(LEADER, |_| (503, "busy".to_owned())), &stable(4)).await.unwrap();
         assert!(!is_met && told.ends_with(OLD), "{told}");
         // As soon as the watch goes on, the time counts.
         let quiet = |attempt| if attempt < 1 { (503, "busy".to_owned()) } else { (200, String::new()) };
-        let (is_met, told) = wait(&cluster(quiet), &stable(20)).await.unwrap();
+        let (is_met, told) = wait(&cluster(LEADER, quiet), &stable(20)).await.unwrap();
         assert!(is_met, "{told}");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_stable_by_a_status_that_the_lease_contradicts() {
+        let quiet = |_| (200, String::new());
+        let (is_met, told) = wait(&cluster("billing-b58c8d75b-s9h84_77aa", quiet), &stable(3)).await.unwrap();
+        assert!(!is_met && told.ends_with(BEHIND), "{told}");
     }
 }

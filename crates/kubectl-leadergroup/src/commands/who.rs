@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::group::{self, why_not_ready};
+use crate::group::{self, is_ready, why_not_ready};
 use crate::model::LeaderGroup;
 use crate::named::Named;
 use crate::output::{clean, print, tell};
@@ -13,7 +13,7 @@ use crate::session::Session;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 the leader was printed; 1 it could not be asked; 3 nobody leads, or what was asked for is not known of who
-does, and a line on standard error says why.
+does, and a line on standard error says why. Of a leader that may be gone a line there says that too.
 
   kubectl exec \"$(kubectl leadergroup who billing -o pod)\" -- df -h";
 
@@ -45,6 +45,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     match leader(&group, arguments.output) {
         Ok(leader) => {
             print(&format!("{leader}\n"))?;
+            if !is_ready(&group) {
+                tell(format!("it may not lead any more: {}", why_not_ready(&group)));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(why) => {

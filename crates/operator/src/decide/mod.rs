@@ -67,6 +67,9 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
     let judgement = judge_group(snapshot, memory, now);
     memory.note_missing_pod(snapshot, &base);
     memory.note(snapshot, &judgement, &base, now);
+    if !snapshot.plan.routing.as_ref().is_some_and(|routing| routing.pod_labels) {
+        memory.routing.labels = None;
+    }
     let plan =
         if snapshot.older.is_some() { clear::Next::default() } else { clear::next(snapshot, memory, &judgement, now) };
     let judgement = if plan.contradicted { judge_group(snapshot, memory, now) } else { judgement };

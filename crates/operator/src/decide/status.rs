@@ -317,6 +317,10 @@ pub fn notices(
     judgement: &Judgement,
     now: Now,
 ) -> Vec<Notice> {
+    // Whose Lease it is tells of its leaders.
+    if snapshot.older.is_some() {
+        return stalled_notice(base, status).into_iter().collect();
+    }
     let mut notices = Vec::new();
     let pod = judgement.subject.as_ref().map(|s| (s.name.clone(), s.uid.clone()));
     if let Some(began) =

@@ -53,6 +53,11 @@ pub fn follow(
         terms.history.truncate(snapshot.plan.history_limit);
         return terms;
     };
+    // Whose Lease it is tells of its leaders.
+    if snapshot.older.is_some() {
+        terms.pod_uid = subject.map(|s| s.uid.clone());
+        return terms;
+    }
 
     let reason = if terms.history.is_empty() {
         Some(TransitionReason::First)

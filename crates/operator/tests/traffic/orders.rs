@@ -423,6 +423,20 @@ fn a_label_that_is_refused_says_what_to_apply() {
 }
 
 #[test]
+fn a_label_that_is_refused_is_nothing_to_a_group_that_wants_none_any_more() {
+    for wanted in [json!({}), self::spec()] {
+        let mut spec = self::spec();
+        spec["routing"]["podLabels"] = json!(true);
+        let mut cluster = leading(&spec);
+        cluster.route_fates = [Fate::Answered, Fate::Denied].into();
+        cluster.renew("web-1");
+        assert_eq!(cluster.condition("Stalled"), "True PodLabelsFailed");
+        set_spec(&mut cluster, &wanted);
+        assert_eq!(cluster.condition("Stalled"), "False Observing", "{wanted}");
+    }
+}
+
+#[test]
 fn an_operator_that_stands_by_writes_nothing_and_a_late_write_of_its_is_refused() {
     let mut cluster = leading(&spec());
     cluster.is_stopped = true;

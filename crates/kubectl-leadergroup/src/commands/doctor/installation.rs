@@ -103,7 +103,9 @@ fn operator(it: &Operator, now: Timestamp, report: &mut Report) {
             return report.ok(CHECK, message);
         }
         let message = format!("no pod is labelled {LABEL}: nobody watches the groups");
-        return report.fail(CHECK, message, Mend::advice(install::HOW));
+        let advice =
+            format!("see its Deployment: kubectl get deployments -A -l {LABEL}; where there is none, {}", install::HOW);
+        return report.fail(CHECK, message, Mend::advice(advice));
     }
     let ready = pods.iter().filter(|pod| is_ready(pod)).count();
     let logs = format!("kubectl -n {namespace} logs -l {LABEL} --tail=20");
