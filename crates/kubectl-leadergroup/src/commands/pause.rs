@@ -29,7 +29,7 @@ pub struct Arguments {
 pub async fn run(session: &Session, arguments: &Arguments, policy: Policy) -> Result<ExitCode> {
     let name = &arguments.group.name;
     let before = Before::read(session, name).await?;
-    let changed = before.policy.as_deref() != Some(policy_word(policy));
+    let changed = before.policy != json!(policy);
     if changed {
         let patch = Patch::Merge(json!({"spec": {"staleHolder": {"policy": policy}}}));
         let parameters =
@@ -46,7 +46,7 @@ pub async fn run(session: &Session, arguments: &Arguments, policy: Policy) -> Re
 /// holders can be left alone.
 #[derive(Default)]
 struct Before {
-    policy: Option<String>,
+    policy: Value,
     /// Why the policy alone clears nothing, in the operator's words.
     but: Option<String>,
 }
@@ -66,16 +66,9 @@ impl Before {
         let conditions = group["status"]["conditions"].as_array();
         let is_so = |it: &&Value| it["type"] == "Stalled" && it["reason"] == "SystemNamespace";
         Self {
-            policy: text(&group["spec"]["staleHolder"]["policy"]),
+            policy: group["spec"]["staleHolder"]["policy"].clone(),
             but: conditions.and_then(|all| all.iter().find(is_so)).and_then(|it| text(&it["message"])),
         }
-    }
-}
-
-fn policy_word(policy: Policy) -> &'static str {
-    match policy {
-        Policy::Clear => "Clear",
-        Policy::Observe => "Observe",
     }
 }
 
@@ -131,6 +124,6 @@ mod tests {
             (200, group.to_string())
         });
         let before = Before::read(&session, "billing").await.unwrap();
-        assert_eq!(before.policy.as_deref(), Some("Fence"));
+        assert_eq!(before.policy.as_str(), Some("Fence"));
     }
 }

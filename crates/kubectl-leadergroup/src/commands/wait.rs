@@ -179,8 +179,8 @@ async fn wait(session: &Session, arguments: &Arguments) -> Result<(bool, String)
             // A watch on which nothing comes may be one that has gone dead: that nothing happened is asked for.
             match timeout_at(until, look_up(session, arguments)).await {
                 Ok(Ok(read)) => {
-                    let record;
-                    (group, record) = read;
+                    let (next, record) = read;
+                    group = next;
                     is_behind = record.as_ref().is_some_and(|record| !is_of(record, &group));
                     waiting.recorded = record.and_then(|record| record.lease_duration_seconds);
                     if is_behind {
