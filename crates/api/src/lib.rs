@@ -14,7 +14,10 @@ pub use spec::{
     Candidates, LeaderGroup, LeaderGroupSpec, LeaseSpec, OnRestart, Policy, ReleaseForm, StaleHolder, Unconfirmed,
     UnconfirmedPolicy,
 };
-pub use status::{CandidateCount, Holder, Leader, LeaderGroupStatus, Transition, TransitionReason, Verdict, is_well};
+pub use status::{
+    Account, AccountGap, AccountedPod, CandidateCount, Holder, Leader, LeaderGroupStatus, LostPod, RuleName, Transition,
+    TransitionReason, Verdict, is_well,
+};
 
 /// The label that makes a pod a candidate where a group declares no selector of its own; its value
 /// is the group's name.

@@ -13,6 +13,7 @@ use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use leadergroup_api::LeaderGroup;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -34,12 +35,14 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Resu
 #[serde(rename_all = "camelCase", default)]
 struct MetadataWire {
     name: Option<String>,
+    generate_name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
     creation_timestamp: Option<String>,
     deletion_timestamp: Option<String>,
+    finalizers: Option<Vec<String>>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
 }
@@ -52,12 +55,14 @@ impl From<MetadataWire> for ObjectMeta {
     fn from(wire: MetadataWire) -> Self {
         Self {
             name: wire.name,
+            generate_name: wire.generate_name,
             namespace: wire.namespace,
             uid: wire.uid,
             resource_version: wire.resource_version,
             generation: wire.generation,
             creation_timestamp: wire.creation_timestamp.and_then(|t| t.parse().ok()).map(Time),
             deletion_timestamp: wire.deletion_timestamp.map(|t| Time(t.parse().unwrap_or_default())),
+            finalizers: wire.finalizers,
             labels: wire
                 .labels
                 .filter(|labels| labels.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() <= MOST_LABELS),
@@ -206,6 +211,8 @@ pub struct PodSpecWire {
     #[serde(rename = "hostPID")]
     pub host_pid: bool,
     pub share_process_namespace: bool,
+    pub restart_policy: Option<String>,
+    pub runtime_class_name: Option<String>,
     #[serde(deserialize_with = "list")]
     pub containers: Vec<ContainerWire>,
     #[serde(deserialize_with = "list")]
@@ -221,6 +228,8 @@ pub struct PodSpecWire {
 pub struct ContainerWire {
     pub name: String,
     pub restart_policy: Option<String>,
+    #[serde(deserialize_with = "list")]
+    pub restart_policy_rules: Vec<IgnoredAny>,
 }
 
 /// The used part of a pod's status.
@@ -250,6 +259,7 @@ pub struct ConditionWire {
     pub type_: String,
     pub status: String,
     pub reason: Option<String>,
+    pub last_transition_time: Option<String>,
 }
 
 /// What the kubelet says of one container.
@@ -258,6 +268,7 @@ pub struct ConditionWire {
 #[allow(missing_docs)]
 pub struct ContainerStatusWire {
     pub name: String,
+    pub restart_count: i64,
     pub state: ContainerStateWire,
     pub last_state: ContainerStateWire,
 }
@@ -332,9 +343,19 @@ pub struct TaintWire {
 
 /// The used part of a node's status.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct NodeStatusWire {
     #[serde(deserialize_with = "list")]
     pub conditions: Vec<ConditionWire>,
+    pub node_info: NodeInfoWire,
+}
+
+/// The used part of what a node says of itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct NodeInfoWire {
+    pub kubelet_version: String,
+    pub container_runtime_version: String,
 }

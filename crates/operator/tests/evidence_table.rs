@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use kube::runtime::watcher::Event;
-use leadergroup_operator::decide::{Memory, judge_group};
+use leadergroup_api::{Holder, LeaderGroupStatus, Verdict};
+use leadergroup_operator::decide::{Memory, account, judge_group};
 use leadergroup_operator::index::{Change, Index, Key};
 use leadergroup_operator::judge::Clearable;
 use serde_json::{Value, json};
@@ -61,6 +62,8 @@ struct Case {
     version: u64,
     lease: Option<Value>,
     pods: BTreeMap<String, Value>,
+    memory: Memory,
+    stored: LeaderGroupStatus,
     contradicted: bool,
     nodes_hidden: bool,
 }
@@ -88,9 +91,13 @@ impl Case {
             version: 0,
             lease: None,
             pods: BTreeMap::new(),
+            memory: Memory::default(),
+            stored: LeaderGroupStatus::default(),
             contradicted: false,
         };
+        case.list();
         case.group(&[]);
+        case.follow_account();
         case
     }
 
@@ -99,6 +106,7 @@ impl Case {
             let mut words = line.split_whitespace();
             let first = words.next().unwrap_or_default();
             self.line(first, &words.collect::<Vec<_>>());
+            self.follow_account();
         }
         self.verdict()
     }
@@ -127,19 +135,41 @@ impl Case {
             }
             "lost" => {
                 self.pods.remove(words[0]).expect("a pod that was seen");
-                self.apply(Change::Pod(Event::Init));
-                for pod in self.pods.clone().values() {
-                    self.apply(Change::Pod(Event::InitApply(decode(pod))));
-                }
-                self.apply(Change::Pod(Event::InitDone));
+                self.list();
             }
             "contradicted" => self.contradicted = true,
             other => panic!("unknown line {other:?}"),
         }
     }
 
+    /// Brings the account up to date, as each decision does.
+    fn follow_account(&mut self) {
+        let Some(snapshot) = self.index.snapshot(&Key::new(NAMESPACE, "web")) else { return };
+        let before = self.memory.before_account(&self.stored);
+        let state = account::follow(&snapshot, before);
+        self.stored.account = Some(state.account.clone());
+        let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
+        self.stored.holder = Some(Holder {
+            identity: holder.to_owned(),
+            pod_uid: None,
+            verdict: Verdict::Free,
+            rule: None,
+            evidence: String::new(),
+        });
+        self.memory.account = Some(state);
+    }
+
     fn apply(&mut self, change: Change) {
         self.index.apply(change, now_at(ms(self.now)));
+    }
+
+    /// The pods are listed, as they are now.
+    fn list(&mut self) {
+        self.apply(Change::Pod(Event::Init));
+        for pod in self.pods.clone().values() {
+            self.apply(Change::Pod(Event::InitApply(decode(pod))));
+        }
+        self.apply(Change::Pod(Event::InitDone));
     }
 
     fn group(&mut self, words: &[&str]) {
@@ -253,25 +283,26 @@ impl Case {
         self.pods.insert(name.to_owned(), pod);
     }
 
-    fn verdict(mut self) -> String {
+    fn verdict(self) -> String {
         let group = Key::new(NAMESPACE, "web");
-        // The first look tells the index whether to seek the holder outside the group.
-        self.index.snapshot(&group);
         let snapshot = self.index.snapshot(&group).expect("a valid group");
         let holder = snapshot.lease.and_then(|l| l.record.holder()).map(ToOwned::to_owned);
-        let memory = Memory { contradicted: holder.filter(|_| self.contradicted), ..Memory::default() };
+        let memory = Memory { contradicted: holder.filter(|_| self.contradicted), ..self.memory };
         let judgement = judge_group(&snapshot, &memory, now_at(ms(self.now)));
         let clear = match judgement.clear {
             Clearable::Never => "never cleared",
             Clearable::AtOnce => "cleared at once",
-            Clearable::WhenRanOut => "cleared when it ran out",
+            Clearable::WhenExpired => "cleared when it ran out",
         };
-        let mut text = format!("{}, {clear}", judgement.verdict);
+        let mut text = format!("{}, {clear}", judgement.verdict());
         if let Some(subject) = judgement.subject {
             write!(text, "; pod {} uid {}", subject.name, subject.uid).unwrap();
         }
         if judgement.restarting {
             text.push_str(", which restarts");
+        }
+        if let Some(gap) = judgement.gap {
+            write!(text, ", but the account lacks: {gap:?}").unwrap();
         }
         if judgement.outlived {
             text.push_str(", which did not write it: so once it ran out");
@@ -303,7 +334,9 @@ fn status(name: &str, text: &str) -> Value {
         other => panic!("unknown state {other:?}"),
     };
     let last = get("last").map_or(json!({}), |at| run(at, get("why").unwrap_or("Error")));
-    json!({"name": name, "state": current, "lastState": last})
+    // A kubelet counts the runs before the present one.
+    let restarts = get("restarts").map_or(i64::from(state == "running" && get("last").is_some()), |n| n.parse().unwrap());
+    json!({"name": name, "state": current, "lastState": last, "restartCount": restarts})
 }
 
 fn disruption(reason: &str) -> Value {

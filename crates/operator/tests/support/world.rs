@@ -448,7 +448,7 @@ impl World {
     fn check(&mut self) {
         for cleared in self.api.cleared.drain(..) {
             let clear = cleared.clear;
-            if self.now >= self.last_write + LEASE_MS && clear.ground == Ground::RanOut {
+            if self.now >= self.last_write + LEASE_MS && clear.ground == Ground::Expired {
                 continue;
             }
             self.early_clears += 1;
