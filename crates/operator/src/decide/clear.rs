@@ -3,7 +3,7 @@
 //! An early clear happens in two steps. First the candidates are read from the API server, after the judged
 //! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
 
-use leadergroup_api::{OnRestart, UnconfirmedPolicy, Verdict};
+use leadergroup_api::{UnconfirmedPolicy, Verdict};
 use leadergroup_elector::Timing;
 
 use super::action::{Action, Clear, Ground};
@@ -100,7 +100,7 @@ fn ask_timing(
 /// Whether the holder is a pod that restarts and may come back to its Lease until that runs out.
 pub(super) fn is_kept(snapshot: &Snapshot<'_>, judgement: &Judgement) -> bool {
     let restarts = judgement.restarting || judgement.verdict == Verdict::Unproven;
-    restarts && snapshot.plan.stale_holder.on_restart == OnRestart::Keep
+    restarts && snapshot.plan.stale_holder.on_restart.keeps(None, false)
 }
 
 /// After how many seconds without proof and without a renewal the user accepts the risk, if ever.
@@ -251,7 +251,7 @@ fn clear(
         version: lease.version.clone(),
         moved_at: lease.moved_at,
         holder: lease.record.holder().unwrap_or_default().to_owned(),
-        form: snapshot.plan.stale_holder.release,
+        form: snapshot.plan.stale_holder.release.form(None),
         ground,
         verdict: judgement.verdict,
         evidence: judgement.evidence.clone(),

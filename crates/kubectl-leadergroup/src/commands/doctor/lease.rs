@@ -3,7 +3,7 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use leadergroup_api::ReleaseForm;
+use leadergroup_api::Release;
 use leadergroup_elector::lease::{MANAGER, TIMING};
 use leadergroup_identity::Identity;
 use serde_json::{Value, json};
@@ -177,12 +177,12 @@ fn release(case: &Case<'_>, lease: &Lease, report: &mut Report) {
     let stale = &case.patient.group.spec.stale_holder;
     let set = |form: &str| case.patch(&json!({"staleHolder": {"release": form}}));
     let client = renewed_by(lease).unwrap_or_default();
-    if client.starts_with("Kubernetes Java Client") && stale.release == ReleaseForm::Empty {
+    if client.starts_with("Kubernetes Java Client") && stale.release == Release::Empty {
         let message = "the holder writes with the official Java client, whose standbys take an empty holder for one";
         report.warn("release", message, set("Null"));
     }
     let has_no_duration = lease.spec.as_ref().is_some_and(|spec| spec.lease_duration_seconds.is_none());
-    if has_no_duration && stale.release != ReleaseForm::Delete {
+    if has_no_duration && stale.release != Release::Delete {
         let message =
             "the holder writes no lease duration; a library that does so may notice only a Lease that is deleted";
         report.warn("release", message, set("Delete"));

@@ -305,7 +305,7 @@ fn identities_and_forms_of_release_that_do_not_suit() {
 
     let java = || World::new().lease("billing-a", "Kubernetes Java Client", json!({}));
     told(
-        &java(),
+        &java().group(json!({"spec": {"staleHolder": {"release": "Empty"}}})),
         "warn release: the holder writes with the official Java client",
         r#"{"staleHolder":{"release":"Null"}}}'"#,
     );

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
-use leadergroup_api::{OnRestart, Policy, ReleaseForm, Verdict};
+use leadergroup_api::{OnRestart, Policy, Release, Verdict};
 use serde::Serialize;
 
 use super::candidate::{self, Candidate};
@@ -98,7 +98,7 @@ pub struct Timing {
 #[serde(rename_all = "camelCase")]
 pub struct Clearing {
     pub policy: Policy,
-    pub release: ReleaseForm,
+    pub release: Release,
     pub on_restart: OnRestart,
     pub delay_seconds: i32,
     /// Seconds after which a holder is cleared without proof; absent where that is never done.
