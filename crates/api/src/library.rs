@@ -56,8 +56,8 @@ pub enum Library {
     Python,
     /// `kubert`, measured and read at 0.25.0. Field manager `kubert`, unless the program sets another.
     ///
-    /// Standbys sleep until the expiry that they last read. Without a Lease their task ends with an error, so after
-    /// `Delete` none of them leads again unless its program restarts that task.
+    /// Standbys sleep until the expiry that they last read. They never create a Lease, and without one their task ends with
+    /// an error: after `Delete` none of them leads again before somebody re-creates the Lease and restarts that task.
     Kubert,
     /// `kube-lease-manager`, measured and read at 0.13.1. Field manager `kube-lease-manager-<identity>`.
     ///
@@ -67,7 +67,7 @@ pub enum Library {
     /// `kube-leader-election`, measured and read at 0.44.0. Its field manager is the holder's identity, by `Update`.
     ///
     /// Goes by duration and `renewTime`, which is old in a cleared Lease: 0.5 s with `Empty`, 3.7 s with `Delete`. A null
-    /// holder is an error at each try.
+    /// holder is an error at each try, also after a restart.
     KubeLeaderElection,
     /// `@codedependant/kubernetes-leader-election`, measured and read at 1.0.1. Field manager `node-fetch`; the identity
     /// is `elector-<host name>-<pid>` by default, and a Lease that it created has no duration.
@@ -95,7 +95,7 @@ pub enum Notice {
     AfterOwnDuration,
     /// At the expiry that they last read: no later than without a clear, and by chance earlier.
     LastReadExpiry,
-    /// Not before their program is restarted.
+    /// Not before their program is restarted, and some libraries' not even then.
     Never,
 }
 
