@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
+use leadergroup_api::library::{self, Library};
 use leadergroup_api::LeaderGroup;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
@@ -33,7 +34,8 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Resu
 /// timestamp here can have.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct MetadataWire {
+struct MetadataWire<W = IgnoredAny> {
+    managed_fields: W,
     name: Option<String>,
     generate_name: Option<String>,
     namespace: Option<String>,
@@ -51,8 +53,8 @@ struct MetadataWire {
 /// all: one that has more is treated as one that has none, so it is no candidate.
 const MOST_LABELS: usize = 16_384;
 
-impl From<MetadataWire> for ObjectMeta {
-    fn from(wire: MetadataWire) -> Self {
+impl<W> From<MetadataWire<W>> for ObjectMeta {
+    fn from(wire: MetadataWire<W>) -> Self {
         Self {
             name: wire.name,
             generate_name: wire.generate_name,
@@ -73,7 +75,7 @@ impl From<MetadataWire> for ObjectMeta {
 }
 
 fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
-    MetadataWire::deserialize(d).map(ObjectMeta::from)
+    MetadataWire::<IgnoredAny>::deserialize(d).map(ObjectMeta::from)
 }
 
 /// [`metadata`] with the owners, which nobody needs to know of a pod.
@@ -125,13 +127,75 @@ impl GroupWire {
 /// A `coordination.k8s.io/v1` Lease.
 #[derive(Resource, Clone, Debug, Default, Deserialize)]
 #[resource(inherit = K8sLease)]
+#[serde(from = "WrittenLease")]
 pub struct LeaseWire {
     /// Name, namespace, UID, resourceVersion.
-    #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// The record that candidates race for.
-    #[serde(default)]
     pub spec: LeaseRecord,
+    /// The election library that wrote the record, if it is recognised.
+    pub library: Option<Library>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenLease {
+    metadata: MetadataWire<Writers>,
+    spec: LeaseRecord,
+}
+
+impl From<WrittenLease> for LeaseWire {
+    fn from(wire: WrittenLease) -> Self {
+        let WrittenLease { metadata, spec } = wire;
+        let record = library::Record {
+            labels: metadata.labels.as_ref(),
+            holder: spec.holder(),
+            has_duration: spec.lease_duration_seconds.is_some(),
+            has_renew_time: spec.renew_time.is_some(),
+        };
+        let library = library::recognise(metadata.managed_fields.0.iter().map(WriterWire::writer), record);
+        Self { metadata: metadata.into(), spec, library }
+    }
+}
+
+/// The entries of managed fields, which the API server may also send as null.
+#[derive(Default, Deserialize)]
+#[serde(from = "Option<Vec<WriterWire>>")]
+struct Writers(Vec<WriterWire>);
+
+impl From<Option<Vec<WriterWire>>> for Writers {
+    fn from(writers: Option<Vec<WriterWire>>) -> Self {
+        Self(writers.unwrap_or_default())
+    }
+}
+
+/// The used part of an entry of managed fields.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WriterWire {
+    manager: Option<String>,
+    operation: Option<String>,
+    time: Option<String>,
+    fields_v1: Option<FieldsWire>,
+}
+
+/// Whether an entry of managed fields owns fields of the spec.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct FieldsWire {
+    #[serde(rename = "f:spec")]
+    spec: Option<IgnoredAny>,
+}
+
+impl WriterWire {
+    fn writer(&self) -> library::Writer<'_> {
+        library::Writer {
+            manager: self.manager.as_deref().unwrap_or_default(),
+            applies: self.operation.as_deref() == Some("Apply"),
+            time: self.time.as_deref(),
+            writes_spec: self.fields_v1.as_ref().is_some_and(|fields| fields.spec.is_some()),
+        }
+    }
 }
 
 /// A Lease's spec. Two records are equal exactly if nothing moved.

@@ -3,7 +3,7 @@
 //! An early clear happens in two steps. First the candidates are read from the API server, after the judged
 //! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
 
-use leadergroup_api::{OnRestart, ReleaseForm, UnconfirmedPolicy, Verdict};
+use leadergroup_api::{ReleaseForm, UnconfirmedPolicy, Verdict};
 use leadergroup_elector::Timing;
 
 use super::action::{Action, Clear, Ground};
@@ -98,7 +98,14 @@ fn ask_timing(
 /// Whether the holder is a pod that restarts and may come back to its Lease until that runs out.
 pub(super) fn is_kept(snapshot: &Snapshot<'_>, judgement: &Judgement) -> bool {
     let restarts = judgement.restarting || judgement.verdict() == Verdict::Unproven;
-    restarts && snapshot.plan.stale_holder.on_restart == OnRestart::Keep
+    let library = snapshot.lease.and_then(|lease| lease.library);
+    restarts && snapshot.plan.stale_holder.on_restart.keeps(library, outlives_restarts(snapshot, judgement))
+}
+
+/// Whether the holder's next run goes by the same identity: it is the pod's name, with nothing of the run's own.
+fn outlives_restarts(snapshot: &Snapshot<'_>, judgement: &Judgement) -> bool {
+    let holder = snapshot.lease.and_then(|l| l.record.holder());
+    judgement.subject.as_ref().is_some_and(|subject| Some(subject.name.as_str()) == holder)
 }
 
 /// After how many seconds without proof and without a renewal the user accepts the risk, if ever.
@@ -289,7 +296,8 @@ fn since(memory: &Memory, now: Now) -> Mono {
 
 /// The form of a clear. A Lease with finalizers would stay, held, when it is deleted.
 fn release_form(snapshot: &Snapshot<'_>) -> ReleaseForm {
-    match snapshot.plan.stale_holder.release {
+    let library = snapshot.lease.and_then(|lease| lease.library);
+    match snapshot.plan.stale_holder.release.form(library) {
         ReleaseForm::Delete if snapshot.lease.is_some_and(|lease| lease.has_finalizers) => ReleaseForm::Empty,
         form => form,
     }

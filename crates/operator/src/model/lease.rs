@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use kube::core::ObjectMeta;
 use leadergroup_api::TransitionReason;
+use leadergroup_api::library::Library;
 use leadergroup_elector::lease::TIMING;
 
 use super::SANE_CLOCK_MS;
@@ -52,6 +53,8 @@ pub struct Lease {
     pub is_restored: bool,
     /// When an answer to this operator last brought it.
     pub answered_at: Option<Mono>,
+    /// The election library that wrote the record last, if it is recognised; a clear does not count.
+    pub library: Option<Library>,
     /// It has finalizers, so deleting it does not make it go away.
     pub has_finalizers: bool,
     /// When the record was last read from the API server itself, rather than from a watch.
@@ -136,6 +139,7 @@ impl Lease {
             seen_moving: false,
             renewed_in_term: false,
             is_restored: false,
+            library: wire.library,
             answered_at: None,
             read_at: None,
             sane: SaneRenewals { since: now.mono, ..SaneRenewals::default() },
@@ -154,6 +158,9 @@ impl Lease {
         self.has_finalizers = has_finalizers(&wire.metadata);
         self.version = wire.metadata.resource_version.unwrap_or_default();
         let record = wire.spec;
+        if record.holder().is_some() {
+            self.library = wire.library;
+        }
         if record == self.record {
             return false;
         }

@@ -12,7 +12,7 @@ use crate::wire::NodeWire;
 pub struct Node {
     /// Its Ready condition is true.
     pub ready: bool,
-    /// Since when its Ready condition has its status, by the node's own clock while it is true.
+    /// Since when its Ready condition is true, by the node's own clock.
     pub ready_since: Option<Timestamp>,
     /// When it was registered, by the API server's clock.
     pub created: Option<Timestamp>,
@@ -68,10 +68,10 @@ impl Node {
 
 impl From<NodeWire> for Node {
     fn from(wire: NodeWire) -> Self {
-        let condition = wire.status.conditions.iter().find(|c| c.type_ == "Ready");
+        let ready = wire.status.conditions.iter().find(|c| c.type_ == "Ready" && c.status == "True");
         Self {
-            ready: condition.is_some_and(|c| c.status == "True"),
-            ready_since: condition.and_then(|c| c.last_transition_time.as_deref()?.parse().ok()),
+            ready: ready.is_some(),
+            ready_since: ready.and_then(|c| c.last_transition_time.as_deref()?.parse().ok()),
             created: wire.metadata.creation_timestamp.as_ref().map(|time| time.0),
             out_of_service: wire.spec.taints.iter().any(|t| t.key == "node.kubernetes.io/out-of-service"),
             is_virtual: is_virtual(&wire),
