@@ -192,12 +192,7 @@ impl Engine {
                             // watch is behind a restored etcd.
                             Failure::Conflict if failures > 1 => {
                                 let uid = entry.uid.clone();
-                                self.work.push(Work {
-                                    term: self.term,
-                                    group: key.clone(),
-                                    uid,
-                                    job: Job::ReadGroup,
-                                });
+                                self.work.push(Work { term: self.term, group: key.clone(), uid, job: Job::ReadGroup });
                             }
                             Failure::Conflict | Failure::NotLeading => {}
                             Failure::Denied(message) | Failure::Unknown(message) => {

@@ -335,7 +335,8 @@ fn status(name: &str, text: &str) -> Value {
     };
     let last = get("last").map_or(json!({}), |at| run(at, get("why").unwrap_or("Error")));
     // A kubelet counts the runs before the present one.
-    let restarts = get("restarts").map_or(i64::from(state == "running" && get("last").is_some()), |n| n.parse().unwrap());
+    let restarts =
+        get("restarts").map_or(i64::from(state == "running" && get("last").is_some()), |n| n.parse().unwrap());
     json!({"name": name, "state": current, "lastState": last, "restartCount": restarts})
 }
 

@@ -208,7 +208,8 @@ impl Applier {
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         let deleted = self.send(work, self.leases(&clear.lease).delete(&clear.lease.name, &params)).await?;
         let stays = deleted.left().filter(|lease| lease.metadata.deletion_timestamp.is_some());
-        let Some(lease) = stays.filter(|lease| lease.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty())) else {
+        let Some(lease) = stays.filter(|lease| lease.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty()))
+        else {
             return Ok(None);
         };
         let version = lease.metadata.resource_version.unwrap_or_default();

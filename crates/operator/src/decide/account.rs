@@ -300,11 +300,5 @@ fn lost_pod(pod: &Pod, reason: AccountGap) -> LostPod {
 
 /// A pod that may have had this name unseen.
 fn unseen_pod(name: &str) -> LostPod {
-    LostPod {
-        name: name.to_owned(),
-        uid: None,
-        reason: AccountGap::WatchGap,
-        hostname: None,
-        host_network_node: None,
-    }
+    LostPod { name: name.to_owned(), uid: None, reason: AccountGap::WatchGap, hostname: None, host_network_node: None }
 }

@@ -405,11 +405,7 @@ fn transition_note(entry: &Transition, saved: Option<f64>, observed: Option<Obse
     format!("{who}{why}{}{}", gap.unwrap_or_default(), saved.unwrap_or_default())
 }
 
-fn verdict_notice(
-    snapshot: &Snapshot<'_>,
-    judgement: &Judgement,
-    pod: Option<&(String, String)>,
-) -> Option<Notice> {
+fn verdict_notice(snapshot: &Snapshot<'_>, judgement: &Judgement, pod: Option<&(String, String)>) -> Option<Notice> {
     let note = |warning, reason: &str, note: String| {
         Some(Notice { warning, reason: reason.into(), action: "Judge".into(), note, pod: pod.cloned() })
     };
@@ -428,9 +424,11 @@ fn verdict_notice(
             };
             note(true, &format!("Holder{}", judgement.verdict()), format!("{}; {wait}", judgement.evidence()))
         }
-        Verdict::Contradiction | Verdict::Foreign => {
-            note(true, &format!("Holder{}", judgement.verdict()), format!("{}; it is never cleared", judgement.evidence()))
-        }
+        Verdict::Contradiction | Verdict::Foreign => note(
+            true,
+            &format!("Holder{}", judgement.verdict()),
+            format!("{}; it is never cleared", judgement.evidence()),
+        ),
         Verdict::LeaseExpired => note(true, "LeaseExpired", judgement.evidence()),
     }
 }

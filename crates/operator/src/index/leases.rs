@@ -87,7 +87,8 @@ impl Index {
             }
         }
         if holder_changed {
-            let groups: Vec<_> = self.by_lease.get(&key).into_iter().flatten().map(|(_, group)| group.clone()).collect();
+            let groups: Vec<_> =
+                self.by_lease.get(&key).into_iter().flatten().map(|(_, group)| group.clone()).collect();
             groups.iter().for_each(|group| self.file_holder(group));
             self.purge_gone(&key, now.mono);
         }
@@ -97,7 +98,8 @@ impl Index {
             }
         }
         if cause == Cause::Change {
-            let groups: Vec<_> = self.by_lease.get(&key).into_iter().flatten().map(|(_, group)| group.clone()).collect();
+            let groups: Vec<_> =
+                self.by_lease.get(&key).into_iter().flatten().map(|(_, group)| group.clone()).collect();
             groups.iter().for_each(|group| self.note_restart(group));
         }
         self.touch_lease_groups(&key, cause);

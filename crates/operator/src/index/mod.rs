@@ -26,12 +26,12 @@ use leadergroup_api::LeaderGroupStatus;
 
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
-pub use pods::PodsView;
 use holders::Holders;
 use listing::{Listing, Within};
 use members::Members;
 pub use observed::{HEARTBEATS, Observed};
 use pods::Pods;
+pub use pods::PodsView;
 use routes::Routes;
 use tenures::Tenures;
 pub use tenures::{Ended, Tenure};

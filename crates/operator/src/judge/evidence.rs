@@ -171,7 +171,8 @@ fn by_candidates(facts: &Facts<'_>, lease: &Lease, holder: &str, mine: &[Fit<'_>
     if facts.contradicted && open.iter().all(|f| f.gone) {
         return Judgement::new(Rule::RenewedAfterProof);
     }
-    let took_its_name = |fit: &Fit| foreign.iter().any(|f| !f.gone && f.pod.name == fit.pod.name && !has_ended(facts, f.pod));
+    let took_its_name =
+        |fit: &Fit| foreign.iter().any(|f| !f.gone && f.pod.name == fit.pod.name && !has_ended(facts, f.pod));
     let judgement = match (open.as_slice(), ended.iter().max_by_key(|f| f.pod.last_end())) {
         ([], Some(fit)) if !took_its_name(fit) => {
             if is_in_doubt(facts, fit.pod) {
@@ -184,8 +185,7 @@ fn by_candidates(facts: &Facts<'_>, lease: &Lease, holder: &str, mine: &[Fit<'_>
         ([fit], _) => one_fits(facts, lease, *fit),
         (several, _) => {
             let pods = several.iter().map(Fit::named).collect();
-            let judgement =
-                Judgement::new(Rule::IdentityFitsSeveralPods { pods, clearable: Clearable::WhenExpired });
+            let judgement = Judgement::new(Rule::IdentityFitsSeveralPods { pods, clearable: Clearable::WhenExpired });
             match several.iter().filter(|f| !f.gone).collect::<Vec<_>>().as_slice() {
                 [existing] => judgement.of(existing.pod, runs(facts, existing.pod)),
                 _ => judgement,
@@ -280,7 +280,9 @@ fn is_in_doubt(facts: &Facts<'_>, pod: &Pod) -> bool {
         _ if pod.phase == Phase::Live => false,
         PhaseSeen::NodeReady => false,
         PhaseSeen::NodeNotReady => true,
-        PhaseSeen::Found => pod.node.is_some() && !node_of(facts, pod).is_some_and(|node| node.reported_end_of(pod, false)),
+        PhaseSeen::Found => {
+            pod.node.is_some() && !node_of(facts, pod).is_some_and(|node| node.reported_end_of(pod, false))
+        }
     }
 }
 

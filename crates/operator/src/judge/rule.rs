@@ -85,24 +85,63 @@ impl fmt::Display for RunEnd {
 pub enum Rule {
     LeaseAbsent,
     NotHeld,
-    CoordinatedElection { strategy: String },
+    CoordinatedElection {
+        strategy: String,
+    },
     RenewedAfterProof,
-    PodOutsideSelector { holder: String, pod: String },
-    IdentityNotOfTemplate { holder: String },
-    IdentityFitsNoPod { holder: String },
+    PodOutsideSelector {
+        holder: String,
+        pod: String,
+    },
+    IdentityNotOfTemplate {
+        holder: String,
+    },
+    IdentityFitsNoPod {
+        holder: String,
+    },
     /// `clearable` says what is known of a candidate among them.
-    IdentityFitsSeveralPods { pods: Vec<PodRef>, clearable: Clearable },
-    KubeletReportedEnd { pod: PodRef, ends: Vec<RunEnd> },
-    NoRunSinceRenewal { pod: PodRef, ends: Vec<RunEnd>, renewed: Timestamp },
-    AllContainersRestarted { pod: PodRef, renewed: Timestamp },
-    NodeOutOfService { node: String },
-    Running { pod: String },
-    Starting { pod: String },
-    DeletedWithoutReport { pod: PodRef },
-    EndNotByKubelet { pod: PodRef },
-    NodeNotReady { node: String, pod: String },
-    StoppedRenewing { pod: String },
-    RunNotSeen { pod: String },
+    IdentityFitsSeveralPods {
+        pods: Vec<PodRef>,
+        clearable: Clearable,
+    },
+    KubeletReportedEnd {
+        pod: PodRef,
+        ends: Vec<RunEnd>,
+    },
+    NoRunSinceRenewal {
+        pod: PodRef,
+        ends: Vec<RunEnd>,
+        renewed: Timestamp,
+    },
+    AllContainersRestarted {
+        pod: PodRef,
+        renewed: Timestamp,
+    },
+    NodeOutOfService {
+        node: String,
+    },
+    Running {
+        pod: String,
+    },
+    Starting {
+        pod: String,
+    },
+    DeletedWithoutReport {
+        pod: PodRef,
+    },
+    EndNotByKubelet {
+        pod: PodRef,
+    },
+    NodeNotReady {
+        node: String,
+        pod: String,
+    },
+    StoppedRenewing {
+        pod: String,
+    },
+    RunNotSeen {
+        pod: String,
+    },
 }
 
 impl Rule {
@@ -177,9 +216,9 @@ impl fmt::Display for Rule {
             Self::CoordinatedElection { strategy } => {
                 write!(f, "coordinated leader election ({strategy}) decides who leads")
             }
-            Self::RenewedAfterProof => {
-                f.write_str("the Lease was renewed after its holder was proven dead: another process uses the same identity")
-            }
+            Self::RenewedAfterProof => f.write_str(
+                "the Lease was renewed after its holder was proven dead: another process uses the same identity",
+            ),
             Self::PodOutsideSelector { holder, pod } => {
                 write!(f, "holder {holder:?} is pod {pod}, which the group's selector does not match")
             }
@@ -187,7 +226,10 @@ impl fmt::Display for Rule {
                 write!(f, "holder {holder:?} is not of the form that spec.identity gives")
             }
             Self::IdentityFitsNoPod { holder } => {
-                write!(f, "holder {holder:?} fits no pod: its pod is gone, or spec.identity does not say how it names its pod")
+                write!(
+                    f,
+                    "holder {holder:?} fits no pod: its pod is gone, or spec.identity does not say how it names its pod"
+                )
             }
             Self::IdentityFitsSeveralPods { pods, .. } => {
                 let names: Vec<_> = pods.iter().map(ToString::to_string).collect();

@@ -111,7 +111,16 @@ impl Container {
             let runs = reports.iter().any(|s| s.state.running.is_some());
             let gap = (reports.len() > 1).then_some(AccountGap::UnseenRun);
             let state = if runs { State::Running } else { State::Missing };
-            return Self { name, state, started_at: None, last: None, restarts, ended_runs: 0, gap, ended_before: None };
+            return Self {
+                name,
+                state,
+                started_at: None,
+                last: None,
+                restarts,
+                ended_runs: 0,
+                gap,
+                ended_before: None,
+            };
         };
         let state = if status.state.running.is_some() {
             State::Running

@@ -275,7 +275,8 @@ impl Lease {
     /// third more: Camel acquires, and then sleeps for one duration before it leads and renews.
     pub fn lasts(&self, default_seconds: u64) -> Option<Mono> {
         let duration = self.duration(default_seconds);
-        let is_first = !self.renewed_in_term && self.record.acquired().is_some()
+        let is_first = !self.renewed_in_term
+            && self.record.acquired().is_some()
             && self.record.acquired() == self.record.renewed();
         let grace = if is_first { duration / 3 } else { Mono::ZERO };
         (!self.is_held_for_life(default_seconds)).then(|| duration.saturating_add(grace))

@@ -206,9 +206,10 @@ impl From<PodWire> for Pod {
             _ if has_rules => Restarts::Always,
             policy => Restarts::named(policy),
         };
-        let regular = spec.containers.iter().map(|c| {
-            Container::new(c.name.clone(), restarts(c.restart_policy.as_deref()), &status.container_statuses)
-        });
+        let regular = spec
+            .containers
+            .iter()
+            .map(|c| Container::new(c.name.clone(), restarts(c.restart_policy.as_deref()), &status.container_statuses));
         let sidecars = spec
             .init_containers
             .iter()
