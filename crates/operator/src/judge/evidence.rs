@@ -247,9 +247,10 @@ fn node_of<'a>(facts: &Facts<'a>, pod: &Pod) -> Option<&'a Node> {
     facts.nodes.iter().find(|(name, _)| *name == node).map(|(_, state)| *state)
 }
 
-/// Whether what is reported of the pod comes from a kubelet, of the machine that the pod was bound to.
+/// Whether what is reported of the pod comes from a kubelet, of the machine that the pod was bound to. Where nodes are
+/// hidden that is not known of any.
 fn is_reported_by_its_kubelet(facts: &Facts<'_>, pod: &Pod) -> bool {
-    node_of(facts, pod).map_or(facts.nodes_hidden, |node| node.is_machine_of(pod))
+    node_of(facts, pod).is_some_and(|node| node.is_machine_of(pod))
 }
 
 /// Row 6: a terminal phase written by the pod's kubelet, every watched container terminated and seen to end, or never run.
