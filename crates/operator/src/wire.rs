@@ -333,6 +333,8 @@ pub struct ConditionWire {
 pub struct ContainerStatusWire {
     pub name: String,
     pub restart_count: i64,
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
     pub state: ContainerStateWire,
     pub last_state: ContainerStateWire,
 }

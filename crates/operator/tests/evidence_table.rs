@@ -431,7 +431,8 @@ fn status(name: &str, text: &str) -> Value {
     // A kubelet counts the runs before the present one.
     let restarts =
         get("restarts").map_or(i64::from(state == "running" && get("last").is_some()), |n| n.parse().unwrap());
-    json!({"name": name, "state": current, "lastState": last, "restartCount": restarts})
+    let id = format!("{}://{name}", get("runtime").unwrap_or("containerd"));
+    json!({"name": name, "state": current, "lastState": last, "restartCount": restarts, "containerID": id})
 }
 
 fn disruption(reason: &str) -> Value {

@@ -223,7 +223,7 @@ impl Ledger {
             }
         }
         match present {
-            Some(pod) if self.reused.contains(name) || pod.containers.iter().any(|c| c.hides_runs()) => {
+            Some(pod) if self.reused.contains(name) || pod.hides_runs() => {
                 self.ended.remove(name);
                 let (name, uid) = (name.to_owned(), pod.uid.clone());
                 self.note_ended_before(pod);
@@ -251,7 +251,7 @@ impl Ledger {
 
     /// Runs of the pod that may live although another followed, and reports about it by another machine.
     fn note_runs(&mut self, snapshot: &Snapshot<'_>, pod: &Pod) {
-        if !is_reusable(pod) && pod.containers.iter().any(|c| c.hides_runs()) && !self.pods.contains_key(&pod.name) {
+        if !is_reusable(pod) && pod.hides_runs() && !self.pods.contains_key(&pod.name) {
             self.note_ended_before(pod);
             let (name, uid) = (pod.name.clone(), pod.uid.clone());
             self.pods.insert(name.clone(), AccountedPod { name, uid, ended_runs: pod.ended_runs() });

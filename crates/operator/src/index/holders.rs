@@ -41,8 +41,8 @@ impl Holders {
 
     /// Groups whose holder may be this pod, unless their template says otherwise.
     pub(super) fn of<'a>(&'a self, namespace: &str, pod: &Pod) -> BTreeSet<&'a Key> {
-        let names = pod.aliases().into_iter().chain([pod.name.clone()]);
-        let named = names.filter_map(|name| self.by_name.get(&Key::new(namespace, name))).flatten();
-        named.chain(self.unfiled.get(namespace).into_iter().flatten()).collect()
+        let all_names = pod.aliases().into_iter().chain([pod.name.clone()]);
+        let filed = all_names.filter_map(|name| self.by_name.get(&Key::new(namespace, name))).flatten();
+        filed.chain(self.unfiled.get(namespace).into_iter().flatten()).collect()
     }
 }

@@ -89,7 +89,9 @@ impl Index {
         if holder_changed {
             let groups: Vec<_> =
                 self.by_lease.get(&key).into_iter().flatten().map(|(_, group)| group.clone()).collect();
-            groups.iter().for_each(|group| self.file_holder(group));
+            for group in &groups {
+                self.file_holder(group);
+            }
             self.purge_gone(&key, now.mono);
         }
         if let Some(lease) = self.leases.get(&key).filter(|_| holder_changed || source.after_gap()) {
@@ -100,7 +102,9 @@ impl Index {
         if cause == Cause::Change {
             let groups: Vec<_> =
                 self.by_lease.get(&key).into_iter().flatten().map(|(_, group)| group.clone()).collect();
-            groups.iter().for_each(|group| self.note_restart(group));
+            for group in &groups {
+                self.note_restart(group);
+            }
         }
         self.touch_lease_groups(&key, cause);
     }

@@ -247,10 +247,13 @@ fn node_of<'a>(facts: &Facts<'a>, pod: &Pod) -> Option<&'a Node> {
     facts.nodes.iter().find(|(name, _)| *name == node).map(|(_, state)| *state)
 }
 
-/// Whether what is reported of the pod comes from a kubelet, of the machine that the pod was bound to. Where nodes are
-/// hidden that is not known of any.
-fn is_reported_by_its_kubelet(facts: &Facts<'_>, pod: &Pod) -> bool {
-    node_of(facts, pod).is_some_and(|node| node.is_machine_of(pod))
+/// Whether what is reported of these containers comes from a kubelet, of the machine that the pod was bound to. Where nodes
+/// are hidden, the runtime that the containers name has to do.
+fn is_reported_by_its_kubelet(facts: &Facts<'_>, pod: &Pod, containers: &[&Container]) -> bool {
+    match node_of(facts, pod) {
+        Some(node) => node.is_machine_of(pod),
+        None => facts.nodes_hidden && containers.iter().all(|c| c.has_runtime),
+    }
 }
 
 /// Row 6: a terminal phase written by the pod's kubelet, every watched container terminated and seen to end, or never run.
@@ -370,10 +373,10 @@ fn moved_after(lease: &Lease, moment: Mono) -> bool {
 fn no_run_since_renewal(facts: &Facts<'_>, lease: &Lease, fit: Fit<'_>) -> Option<Rule> {
     let pod = fit.pod;
     let renewed = lease.record.renewed().filter(|_| lease.clock_is_sane())?;
-    if pod.has_runtime_class || !is_reported_by_its_kubelet(facts, pod) {
+    let watched = watched(facts, pod)?;
+    if pod.has_runtime_class || !is_reported_by_its_kubelet(facts, pod, &watched) {
         return None;
     }
-    let watched = watched(facts, pod)?;
     let mut restarted_with_all = false;
     let since_renewal = |at: Option<Timestamp>| at.is_some_and(|at| at.as_second() > renewed.as_second());
     // The one that renewed has to be among them.

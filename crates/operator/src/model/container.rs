@@ -20,6 +20,8 @@ pub struct Container {
     pub last: Option<Run>,
     /// After which ends the kubelet runs it again.
     pub restarts: Restarts,
+    /// Its identifier is one of a container runtime that runs beside a kubelet.
+    pub has_runtime: bool,
     /// How many of its runs have ended, by its kubelet's count.
     pub ended_runs: u32,
     /// Why one of its earlier runs may live. It stays, whatever later runs do. Set by [`Container::follow`].
@@ -117,6 +119,7 @@ impl Container {
                 started_at: None,
                 last: None,
                 restarts,
+                has_runtime: false,
                 ended_runs: 0,
                 gap,
                 ended_before: None,
@@ -136,6 +139,7 @@ impl Container {
             started_at,
             last: run(&status.last_state),
             restarts,
+            has_runtime: status.container_id.as_deref().is_some_and(names_runtime),
             ended_runs: 0,
             gap: None,
             ended_before: None,
@@ -230,6 +234,13 @@ impl Container {
         let runs_on = self.state == State::Running && self.started_at == before.started_at;
         ended > self.shown() || ended == 0 && was_running && !runs_on
     }
+}
+
+/// Runtimes that a kubelet drives, as they begin a container's identifier. Virtual-kubelet's providers have others.
+const RUNTIMES: [&str; 3] = ["containerd://", "cri-o://", "docker://"];
+
+fn names_runtime(id: &str) -> bool {
+    RUNTIMES.iter().any(|runtime| id.starts_with(runtime))
 }
 
 fn run(state: &ContainerStateWire) -> Option<Run> {

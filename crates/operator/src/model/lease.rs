@@ -34,6 +34,7 @@ fn asked_timing(metadata: &ObjectMeta) -> Option<AskedTiming> {
 
 /// A Lease, and what this operator has seen it do.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "they are facts about a Lease, not states of a machine")]
 pub struct Lease {
     /// The UID: a Lease deleted and made anew is another one.
     pub uid: String,

@@ -133,6 +133,11 @@ impl Pod {
         self.containers.iter().map(|c| c.ended_runs).fold(0, u32::saturating_add)
     }
 
+    /// Whether more runs of its containers have ended than its kubelet shows.
+    pub fn hides_runs(&self) -> bool {
+        self.containers.iter().any(Container::hides_runs)
+    }
+
     /// How many runs of its containers had ended when it was first seen, if some of their ends could not be seen.
     pub fn ended_before(&self) -> Option<u32> {
         let before = |c: &Container| c.ended_before.unwrap_or(c.ended_runs);

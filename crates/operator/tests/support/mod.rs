@@ -93,6 +93,9 @@ pub fn pod(name: &str, uid: &str, node: &str, phase: &str, containers: &[(&str, 
         .map(|(name, status)| {
             let mut status = status.clone();
             status["name"] = json!(name);
+            if status["containerID"].is_null() {
+                status["containerID"] = json!(format!("containerd://{name}"));
+            }
             status
         })
         .collect();
