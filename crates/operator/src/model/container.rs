@@ -144,12 +144,14 @@ impl Container {
             gap: None,
             ended_before: None,
         };
-        // The count is of the present run, or of the one that ended last where there is none.
-        let is_over = match &container.state {
-            State::Terminated(_) => true,
-            State::Waiting(_) => container.last.is_some(),
-            State::Running | State::Missing => false,
+        // The count is of the runs before the present one, or before the one that ended last where there is none. A
+        // kubelet that restarts all containers counts the next run as soon as it has taken the last one away.
+        let ended = match &container.state {
+            State::Terminated(run) => Some(run),
+            State::Waiting(_) => container.last.as_ref(),
+            State::Running | State::Missing => None,
         };
+        let is_over = ended.is_some_and(|run| !run.ended_with_all());
         let counted = u32::try_from(status.restart_count).unwrap_or(0).saturating_add(u32::from(is_over));
         container.ended_runs = counted.max(container.shown());
         container
