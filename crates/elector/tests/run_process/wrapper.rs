@@ -25,7 +25,7 @@ pub struct Wrapper {
 
 fn elector() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_elector"));
-    command.stdin(Stdio::null()).env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).env_remove("RUST_LOG").env_remove("ELECTOR_ALLOW_NEW_PRIVILEGES");
     command
 }
 
@@ -44,17 +44,22 @@ pub fn try_to_run_with(flags: &[&str], program: &[&str]) -> (Option<i32>, String
 
 impl Wrapper {
     pub fn start(script: &str) -> Self {
-        Self::with(Api::start(), script)
+        Self::start_with(&[], script)
+    }
+
+    /// Starts a wrapper with more options of its own.
+    pub fn start_with(options: &[&str], script: &str) -> Self {
+        Self::with(Api::start(), elector(), options, script)
     }
 
     /// The Lease is somebody else's for now.
     pub fn start_beside_a_leader(script: &str) -> Self {
         let api = Api::start();
         api.hold_by_another();
-        Self::with(api, script)
+        Self::with(api, elector(), &[], script)
     }
 
-    fn with(api: Api, script: &str) -> Self {
+    fn with(api: Api, mut elector: Command, options: &[&str], script: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let word = format!("word-{}-{}-end", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::tempdir().unwrap();
@@ -69,10 +74,11 @@ impl Wrapper {
         let noted = word.clone();
         api.note(move || processes::wrapped(&noted).len());
         let out = folder.path().join("out");
-        let child = elector()
+        let child = elector
             .args(["run", "--lease=billing", "--namespace=shop", "--identity"])
             .arg(format!("candidate-{word}"))
             .args(TIMING)
+            .args(options)
             .args(["--", "sh", "-c", script, &word])
             .env("KUBECONFIG", kubeconfig)
             .env("WORD", &word)

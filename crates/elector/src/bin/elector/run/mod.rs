@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::builder::FalseyValueParser;
 use leadergroup_elector::{Elector, Options};
 use rustix::process::{getpid, set_child_subreaper};
 use tokio::runtime::Builder;
@@ -45,6 +46,14 @@ pub struct Arguments {
     /// So long CMD has to end when leadership is lost, and whatever it leaves running when it ends by itself.
     #[arg(long, env = "ELECTOR_GRACE", value_name = "TIME", value_parser = duration)]
     grace: Option<Duration>,
+
+    /// Let CMD gain privileges through set-user-ID programs and file capabilities
+    ///
+    /// By default CMD runs with `no_new_privs`, as with allowPrivilegeEscalation: false in a pod: sudo and su fail. With this
+    /// option, a descendant that became another user can't be killed at the end of the term. Until the container has ended,
+    /// two may lead.
+    #[arg(long, env = "ELECTOR_ALLOW_NEW_PRIVILEGES", value_parser = FalseyValueParser::new())]
+    allow_new_privileges: bool,
 
     /// The program to run while leading, and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
@@ -74,6 +83,7 @@ impl Arguments {
                 ("ELECTOR_IDENTITY", options.identity.clone()),
             ],
             grace: self.grace(&options)?,
+            allow_new_privileges: self.allow_new_privileges,
         };
         set_child_subreaper(Some(getpid())).context("this process can't become a subreaper")?;
         // One thread: a program that is started must not be tied to one that may end before the others.

@@ -31,6 +31,8 @@ pub struct Program {
     pub variables: Vec<(&'static str, String)>,
     /// From SIGTERM to SIGKILL.
     pub grace: Duration,
+    /// Set-user-ID bits and file capabilities have their effect.
+    pub allow_new_privileges: bool,
 }
 
 /// How a run ended. All its processes are gone.
@@ -60,7 +62,7 @@ impl Run {
     /// Starts a watchdog, which starts the program.
     pub fn start(program: &Program, term: &Term) -> io::Result<Self> {
         let (own, watchdogs) = pair()?;
-        let mut command = watchdog::command(program.grace, &program.command);
+        let mut command = watchdog::command(program.grace, program.allow_new_privileges, &program.command);
         command.envs(program.variables.iter().cloned()).env("ELECTOR_TOKEN", term.token.0.to_string());
         let child = command.stdin(Stdio::from(watchdogs)).spawn()?;
         let watchdog = i32::try_from(child.id()).ok().and_then(Pid::from_raw);

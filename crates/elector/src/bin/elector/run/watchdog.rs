@@ -36,15 +36,19 @@ pub struct Arguments {
     #[arg(long)]
     grace: u64,
 
+    /// Let the program gain privileges
+    #[arg(long)]
+    allow_new_privileges: bool,
+
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
 /// The command line of a watchdog.
-pub fn command(grace: Duration, program: &[OsString]) -> Command {
+pub fn command(grace: Duration, allow_new_privileges: bool, program: &[OsString]) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("elector").arg("watchdog").arg("--grace").arg(grace.as_millis().to_string());
-    command.arg("--").args(program);
+    command.args(allow_new_privileges.then_some("--allow-new-privileges")).arg("--").args(program);
     command
 }
 
@@ -68,6 +72,7 @@ pub fn watch(arguments: Arguments) -> Result<ExitCode> {
         child_ended,
         timer: Timer::new().context("the watchdog has no timer")?,
         grace: Duration::from_millis(arguments.grace),
+        allow_new_privileges: arguments.allow_new_privileges,
         command: arguments.command,
         state: State::Waiting,
         permit: None,
@@ -83,6 +88,7 @@ struct Watchdog {
     child_ended: UnixStream,
     timer: Timer,
     grace: Duration,
+    allow_new_privileges: bool,
     command: Vec<OsString>,
     state: State,
     permit: Option<Permit>,
@@ -218,7 +224,7 @@ impl Watchdog {
 
     fn start(&mut self, input: Option<OwnedFd>) -> io::Result<()> {
         let input = input.map_or_else(|| File::open("/dev/null").map(OwnedFd::from), Ok)?;
-        let mut command = stage::command(getpid(), &self.command);
+        let mut command = stage::command(getpid(), self.allow_new_privileges, &self.command);
         let child = command.stdin(Stdio::from(input)).spawn()?;
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         self.state = State::Running(id.ok_or_else(|| io::Error::other("a process without a number"))?);
