@@ -17,6 +17,9 @@ struct Process {
     is_zombie: bool,
 }
 
+/// Number of fields between `session` and `num_threads` in `/proc/ID/stat`.
+const NUM_THREADS_AFTER_SESSION: usize = 13;
+
 /// Reads `/proc/ID/stat`: the name in brackets may contain anything.
 fn parse(stat: &str) -> Option<Process> {
     let (id, _) = stat.split_once(' ')?;
@@ -26,8 +29,11 @@ fn parse(stat: &str) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     let _group = fields.next()?;
     let session = fields.next()?.parse().ok()?;
+    let threads: u32 = fields.nth(NUM_THREADS_AFTER_SESSION)?.parse().ok()?;
     let id = Pid::from_raw(id.parse().ok()?)?;
-    Some(Process { id, parent, session, is_zombie: matches!(state, "Z" | "X") })
+    // The first thread of a process is a zombie as soon as it has ended, although other threads may run on.
+    let is_zombie = matches!(state, "Z" | "X") && threads <= 1;
+    Some(Process { id, parent, session, is_zombie })
 }
 
 fn all() -> io::Result<Vec<Process>> {
@@ -116,10 +122,18 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_and_blanks_is_no_trap() {
-        let process = parse("42 (a) R 1 (b) Z 7 42 40 0 -1").unwrap();
+        let process = parse("42 (a) R 1 (b) Z 7 42 40 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 99").unwrap();
         assert_eq!((process.id.as_raw_nonzero().get(), process.parent, process.session), (42, 7, 40));
         assert!(process.is_zombie);
         assert!(parse("42 (a").is_none());
+    }
+
+    #[test]
+    fn process_lives_while_any_thread_does() {
+        let stat = |state, threads| format!("42 (a) {state} 7 42 40 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 {threads} 0 99");
+        let is_zombie = |state, threads| parse(&stat(state, threads)).unwrap().is_zombie;
+        assert!(is_zombie("Z", 1) && is_zombie("X", 0));
+        assert!(!is_zombie("Z", 2) && !is_zombie("S", 1));
     }
 
     #[test]
