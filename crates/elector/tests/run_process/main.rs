@@ -3,6 +3,7 @@
 
 mod api;
 mod processes;
+mod unkillable;
 mod wrapper;
 
 use std::time::Duration;

@@ -6,6 +6,7 @@
 //! its permits. The first to come is enough, and each is the subreaper of all that the program starts.
 
 mod channel;
+mod killing;
 mod processes;
 mod program;
 mod signals;
@@ -88,10 +89,13 @@ impl Arguments {
         set_child_subreaper(Some(getpid())).context("this process can't become a subreaper")?;
         // One thread: a program that is started must not be tied to one that may end before the others.
         let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        runtime.block_on(async {
+        let result = runtime.block_on(async {
             let signals = Signals::new().context("signals can't be caught")?;
             campaign(CampaignArguments::start(options).await?, signals, &program).await
-        })
+        });
+        // Processes that could not be killed end with this one, which must not wait for a name lookup that hangs.
+        runtime.shutdown_background();
+        result
     }
 
     fn grace(&self, options: &Options) -> Result<Duration> {
@@ -136,7 +140,7 @@ async fn campaign(mut elector: Elector, mut signals: Signals, program: &Program)
                 return Err(error).context("the watchdog can't be started");
             }
         };
-        // Without a release if that fails: what runs is killed when this process ends, before the Lease can run out.
+        // Without a release if that fails: what still runs ends with the container, whose first process this is.
         let ended = run.gone(&mut leadership, &mut status, &mut signals).await;
         let ended = ended.context("the program can't be kept to its term")?;
         if !ended.had_to || ended.asked_to_end {

@@ -6,7 +6,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait, waitpid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, wait, waitid, waitpid};
+
+use super::killing::Left;
 
 /// A process, as the kernel tells of it.
 #[derive(Clone, Copy, Debug)]
@@ -61,20 +63,42 @@ fn below() -> io::Result<Vec<Process>> {
     Ok(found)
 }
 
-/// Sends a signal to all processes below this one that are not of its session. Says whether there are any.
-pub fn signal_all(signal: Signal) -> io::Result<bool> {
-    let living: Vec<Process> = below()?.into_iter().filter(|process| !process.is_zombie).collect();
-    for process in &living {
-        signal_one(process.id, signal);
+/// Sends a signal to all processes below this one that are not of its session, and returns them.
+pub fn signal_all(signal: Signal) -> io::Result<Left> {
+    let mut left = Left::default();
+    for process in below()?.into_iter().filter(|process| !process.is_zombie) {
+        left.count += 1;
+        if let Err(error) = send_signal(process.id, signal) {
+            left.refused = Some((process.id, error));
+        }
     }
-    Ok(!living.is_empty())
+    Ok(left)
 }
 
-/// Sends a signal; that the process has ended is none of the sender's concern.
+/// Sends a signal, and logs a failure.
 pub fn signal_one(id: Pid, signal: Signal) {
+    if let Err(error) = send_signal(id, signal) {
+        tracing::error!(process = id.as_raw_nonzero().get(), %error, "can't be sent a signal");
+    }
+}
+
+/// Sends a signal. To a process that has ended, this succeeds.
+pub fn send_signal(id: Pid, signal: Signal) -> Result<(), Errno> {
     match kill_process(id, signal) {
-        Ok(()) | Err(Errno::SRCH) => {}
-        Err(error) => tracing::error!(process = id.as_raw_nonzero().get(), %error, "can't be sent a signal"),
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this process has a child that `/proc` does not show: the mount option `hidepid` hides those of other users.
+pub fn has_hidden_child() -> io::Result<bool> {
+    match waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT) {
+        Err(Errno::CHILD) => Ok(false),
+        Ok(_) | Err(Errno::INTR) => {
+            let own = getpid().as_raw_nonzero().get();
+            Ok(all()?.iter().all(|process| process.parent != own))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -18,16 +18,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use leadergroup_elector::clock::boottime;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, getpid, set_child_subreaper, setsid};
+use rustix::process::{Pid, Signal, getpid, getppid, set_child_subreaper, setsid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::channel::{Order, Permit, Received, Report, Time, receive, send};
-use super::processes::{Children, reap, signal_all, signal_one};
+use super::killing::{Killing, RETRY_INTERVAL};
+use super::processes::{Children, reap, send_signal, signal_all, signal_one};
 use super::stage;
 use super::timer::Timer;
 
-/// How often the killing is repeated while something is left: what was forked meanwhile, or hangs in the kernel.
-const AGAIN: Duration = Duration::from_millis(10);
+/// Interval between two attempts to kill what SIGKILL has not ended in time.
+const STUCK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the wrapper starts the watchdog with.
 #[derive(Clone, Debug, clap::Args)]
@@ -76,6 +77,8 @@ pub fn watch(arguments: Arguments) -> Result<ExitCode> {
         command: arguments.command,
         state: State::Waiting,
         permit: None,
+        killing: None,
+        is_stuck: false,
         intervened: false,
     };
     while !watchdog.turn().context("the watchdog")? {}
@@ -92,6 +95,10 @@ struct Watchdog {
     command: Vec<OsString>,
     state: State,
     permit: Option<Permit>,
+    /// The attempts to kill what is left.
+    killing: Option<Killing>,
+    /// They have not succeeded in time.
+    is_stuck: bool,
     /// The program did not end by itself.
     intervened: bool,
 }
@@ -125,7 +132,11 @@ impl Watchdog {
         self.obey()?;
         self.keep_time()?;
         // Nothing has been started, or it was all gone before a signal handler could tell.
-        self.reap()
+        if self.reap()? {
+            return Ok(true);
+        }
+        self.note_stuck();
+        Ok(false)
     }
 
     fn sleep(&mut self) -> io::Result<()> {
@@ -135,7 +146,8 @@ impl Watchdog {
             State::Stopping { kill_at, .. } => Some(self.permit.map_or(kill_at, |permit| permit.kill_at.min(kill_at))),
         };
         self.timer.set(due)?;
-        let again = Timespec::try_from(AGAIN).map_err(io::Error::other)?;
+        let again = if self.is_stuck { STUCK_RETRY_INTERVAL } else { RETRY_INTERVAL };
+        let again = Timespec::try_from(again).map_err(io::Error::other)?;
         let at_most = matches!(self.state, State::Killing { .. }).then_some(&again);
         let mut files = vec![PollFd::new(&self.child_ended, PollFlags::IN), PollFd::new(&self.timer, PollFlags::IN)];
         if let Some(channel) = &self.channel {
@@ -247,11 +259,26 @@ impl Watchdog {
         }
         self.intervened |= matches!(self.state, State::Running(_));
         self.state = self.state.killing(None);
-        // Also when the others can't be found.
+        let attempts = self.killing.get_or_insert_with(Killing::begin);
+        // Also when the others can't be found. A refusal is logged by the attempt below.
         if let Some(program) = self.state.program() {
-            signal_one(program, Signal::KILL);
+            let _ = send_signal(program, Signal::KILL);
         }
-        signal_all(Signal::KILL).map(drop)
+        attempts.attempt().map(drop)
+    }
+
+    /// Reports once that the killing takes too long. The wrapper then ends, and the container with it.
+    fn note_stuck(&mut self) {
+        let (Some(killing), Some(permit)) = (&self.killing, &self.permit) else { return };
+        if self.is_stuck || boottime() < permit.give_up_at(killing.since) {
+            return;
+        }
+        self.is_stuck = true;
+        self.report(Report::Stuck);
+        if let (Some(_), Some(wrapper)) = (&self.channel, getppid()) {
+            // A wrapper that is stopped can't end. This reaches process 1 as well.
+            signal_one(wrapper, Signal::CONT);
+        }
     }
 
     /// Does what is due by now.
