@@ -140,7 +140,9 @@ impl Build<'_> {
 
     /// Starts it, and waits until it answers.
     pub async fn start(self) -> Result<Candidate> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let (free, also_free) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+        let (port, orders) = (free.local_addr()?.port(), also_free.local_addr()?);
+        drop((free, also_free));
         let config = self.place.file(&format!("{}-{port}.kubeconfig", self.name));
         std::fs::write(&config, serde_json::to_string(&self.kubeconfig)?)?;
         let log = self.place.file(&format!("{}-{port}.log", self.name));
@@ -149,6 +151,7 @@ impl Build<'_> {
         let child = Command::new(env!("CARGO_BIN_EXE_elector"))
             .args(["serve", "--lease", LEASE, "--namespace", &self.place.namespace])
             .arg(format!("--address={}:{port}", self.ip))
+            .arg(format!("--orders-address={orders}"))
             .arg(format!("--lease-duration={duration}s"))
             .arg(format!("--renew-deadline={deadline}s"))
             .arg(format!("--retry-period={retry}s"))
@@ -162,7 +165,7 @@ impl Build<'_> {
             .kill_on_drop(true)
             .spawn()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let candidate = Candidate { identity: format!("{}_5f2c", self.name), address, log, child };
+        let candidate = Candidate { identity: format!("{}_5f2c", self.name), address, orders, log, child };
         candidate.until("it answers", async || get(address, "/healthz").await.is_ok()).await?;
         Ok(candidate)
     }
@@ -172,6 +175,8 @@ impl Build<'_> {
 pub struct Candidate {
     pub identity: String,
     pub address: SocketAddr,
+    /// Where it takes orders.
+    pub orders: SocketAddr,
     log: PathBuf,
     child: Child,
 }
@@ -183,7 +188,7 @@ impl Candidate {
 
     /// Asks it to step down or to resign, and waits until that is done.
     pub async fn post(&self, path: &str) -> Result<Answer> {
-        post(self.address, path).await
+        post(self.orders, path).await
     }
 
     /// The answer of `/v1/leadership`.

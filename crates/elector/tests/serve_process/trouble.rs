@@ -49,15 +49,23 @@ async fn a_candidate_without_rights_is_alive_but_not_ready() -> Result<()> {
 async fn arguments_that_cant_be_used_are_named() -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = format!("--address={}", taken.local_addr()?);
+    let orders_address = format!("--orders-address={}", taken.local_addr()?);
     for (argument, told) in [
         (address.as_str(), "set --address"),
         ("--on-gain=echo 'open", "a quote is not closed"),
         ("--on-loss=", "it names no program"),
         ("--hook-timeout=soon", "write it as in 15s"),
         ("--address=localhost", "--address"),
+        (orders_address.as_str(), "set --orders-address"),
+        ("--orders-address=0.0.0.0:4041", "on loopback only"),
+        ("--orders-address=[::]:4041", "on loopback only"),
+        ("--orders-address=10.0.0.1:4041", "on loopback only"),
+        ("--orders-address=localhost:4041", "write it as in 127.0.0.1:4041"),
     ] {
         let elector = Command::new(env!("CARGO_BIN_EXE_elector"))
             .args(["serve", "--lease=billing", "--namespace=nowhere", argument])
+            // Free ports, unless the argument names one.
+            .envs([("ELECTOR_ADDRESS", "127.0.0.1:0"), ("ELECTOR_ORDERS_ADDRESS", "127.0.0.1:0")])
             .env("KUBECONFIG", "/nowhere/kubeconfig")
             .output()?;
         let message = String::from_utf8_lossy(&elector.stderr);
