@@ -68,11 +68,21 @@ pub struct Cleared {
     pub clear: Clear,
 }
 
+/// What the API server stores, as a backup has it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    version: u64,
+    objects: BTreeMap<Kind, BTreeMap<String, Value>>,
+}
+
 #[derive(Debug, Default)]
 pub struct Api {
     version: u64,
+    /// From one version to the next; one if this is zero.
+    pub stride: u64,
+    restores: u64,
     uids: u64,
-    objects: BTreeMap<(Kind, String), Value>,
+    objects: BTreeMap<Kind, BTreeMap<String, Value>>,
     log: Vec<(Kind, Told)>,
     pub cleared: Vec<Cleared>,
     pub status_writes: usize,
@@ -90,11 +100,11 @@ pub struct Api {
 
 impl Api {
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Value> {
-        self.objects.get(&(kind, name.to_owned()))
+        self.objects.get(&kind)?.get(name)
     }
 
     pub fn list(&self, kind: Kind) -> Vec<Value> {
-        self.objects.iter().filter(|((k, _), _)| *k == kind).map(|(_, o)| o.clone()).collect()
+        self.objects.get(&kind).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// What the watches have yet to be told.
@@ -113,19 +123,32 @@ impl Api {
         if let Some(namespace) = self.namespace.filter(|_| kind != Kind::Node) {
             object["metadata"]["namespace"] = json!(namespace);
         }
-        self.version += 1;
+        self.version += self.stride.max(1);
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.log.push((kind, Told::Applied(object.clone())));
-        self.objects.insert((kind, name), object);
+        self.objects.entry(kind).or_default().insert(name, object);
         self.version
     }
 
     pub fn delete(&mut self, kind: Kind, name: &str) {
-        if let Some(mut object) = self.objects.remove(&(kind, name.to_owned())) {
-            self.version += 1;
+        if let Some(mut object) = self.objects.get_mut(&kind).and_then(|all| all.remove(name)) {
+            self.version += self.stride.max(1);
             object["metadata"]["resourceVersion"] = json!(self.version.to_string());
             self.log.push((kind, Told::Deleted(object)));
         }
+    }
+
+    pub fn stored(&self) -> Stored {
+        Stored { version: self.version, objects: self.objects.clone() }
+    }
+
+    /// Goes back to a backup. Watches are told nothing; with a stride, no version is used twice.
+    pub fn restore(&mut self, backup: Stored) {
+        self.restores += 1;
+        let stride = self.stride.max(1);
+        self.version = backup.version - backup.version % stride + self.restores % stride;
+        self.objects = backup.objects;
+        self.log.clear();
     }
 
     /// Replaces a Lease's spec if it is at that version, or creates it if there is none and none was expected.
@@ -249,13 +272,13 @@ impl Api {
         Ok(self.get(Kind::Lease, name).map(decode))
     }
 
-    fn write_status(&mut self, work: &Work, version: &str, status: &Value, merge: bool) -> Result<Value, Failure> {
+    fn write_status(&mut self, work: &Work, version: &str, status: &Value, merge: bool) -> Result<&Value, Failure> {
         self.status_writes += 1;
-        let mut group = self.get(Kind::Group, &work.group.name).cloned().ok_or(Failure::Conflict)?;
-        if group["metadata"]["resourceVersion"] != json!(version) || group["metadata"]["uid"] != json!(work.uid) {
+        let stored = self.get(Kind::Group, &work.group.name).ok_or(Failure::Conflict)?;
+        if stored["metadata"]["resourceVersion"] != json!(version) || stored["metadata"]["uid"] != json!(work.uid) {
             return Err(Failure::Conflict);
         }
-        let before = group["status"].clone();
+        let mut group = stored.clone();
         if merge {
             for (name, value) in status.as_object().into_iter().flatten() {
                 group["status"][name] = value.clone();
@@ -264,9 +287,9 @@ impl Api {
             group["status"] = status.clone();
         }
         // A write that changes nothing is none.
-        if group["status"] != before {
+        if group["status"] != stored["status"] {
             self.put(Kind::Group, group);
         }
-        Ok(self.get(Kind::Group, &work.group.name).cloned().expect("the group"))
+        Ok(self.get(Kind::Group, &work.group.name).expect("the group"))
     }
 }

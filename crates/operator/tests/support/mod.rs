@@ -6,8 +6,6 @@ pub mod api;
 pub mod cluster;
 pub mod routes;
 pub mod sent;
-pub mod sim;
-pub mod world;
 
 use jiff::Timestamp;
 use leadergroup_operator::time::{Mono, Now};
@@ -48,7 +46,7 @@ pub fn time(milliseconds: i64) -> String {
 
 /// Decodes an object as the operator decodes it.
 pub fn decode<T: DeserializeOwned>(object: &Value) -> T {
-    serde_json::from_value(object.clone()).unwrap_or_else(|e| panic!("{e} in {object:#}"))
+    T::deserialize(object).unwrap_or_else(|e| panic!("{e} in {object:#}"))
 }
 
 /// Decodes a group as the operator does, which a broken one must survive.

@@ -1,0 +1,275 @@
+//! Random histories. Each tells few kinds of lies, so that ordinary clears occur in all of them, and what one lie hides
+//! another does not.
+
+use leadergroup_api::ReleaseForm;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use proptest::strategy::Union;
+
+use crate::lies::Lie;
+use crate::sim::{Step, Which};
+use crate::support::api::Kind;
+use crate::world::setup::{Elector, Helper, Naming, Owner, RestartPolicy, Setup, VirtualMark};
+use crate::world::{Claim, Flaw, Invention, LEADER, Outlook, SLOTS, Tenant};
+
+/// A history: what stays the same, the kinds of lies told, and steps with the pauses before them.
+#[derive(Clone, Debug)]
+pub struct History {
+    pub setup: Setup,
+    pub lies: Vec<Lie>,
+    pub steps: Vec<(u64, Step)>,
+}
+
+/// Steps that belong together.
+type Scene = Vec<(u64, Step)>;
+
+/// A history that tells up to three kinds of lies.
+pub fn history() -> impl Strategy<Value = History> {
+    subsequence(Lie::ALL.to_vec(), 0..=3).prop_flat_map(|lies| history_of(&lies))
+}
+
+/// A history that may tell these lies.
+pub fn history_of(lies: &[Lie]) -> impl Strategy<Value = History> + use<> {
+    let lies = lies.to_vec();
+    let scenes = {
+        let lies = lies.clone();
+        any::<bool>().prop_flat_map(move |late| prop::collection::vec(scene(late, &lies), 5..30))
+    };
+    (setup(&lies), scenes).prop_map(move |(setup, scenes)| History {
+        setup,
+        lies: lies.clone(),
+        steps: scenes.concat(),
+    })
+}
+
+fn setup(lies: &[Lie]) -> impl Strategy<Value = Setup> + use<> {
+    let tells = |lie| lies.contains(&lie);
+    let naming = prop_oneof![
+        2 => Just(Naming::Host),
+        1 => Just(Naming::HostAndNumber),
+        1 => Just(Naming::HostUidAndRun),
+    ];
+    let owner = prop_oneof![2 => Just(Owner::StatefulSet), 1 => Just(Owner::ReplicaSet)];
+    let elector = match () {
+        () if tells(Lie::HeldForLife) => Just(Elector::ForLife).boxed(),
+        () if tells(Lie::SlowRenewals) => select(vec![Elector::Late, Elector::FirstLate]).boxed(),
+        () => Just(Elector::ClientGo).boxed(),
+    };
+    let helper = if tells(Lie::Helper) { vec![Some(Helper::Regular), Some(Helper::Ephemeral)] } else { vec![None] };
+    let restarts = prop_oneof![
+        4 => Just(RestartPolicy::Always),
+        1 => Just(RestartPolicy::OnFailure),
+        1 => Just(RestartPolicy::Never),
+    ];
+    let sandbox_ahead =
+        if tells(Lie::SandboxClock) { (-2_500_i64..2_500).prop_map(Some).boxed() } else { Just(None).boxed() };
+    let marks = [VirtualMark::Label, VirtualMark::Taint, VirtualMark::Both].map(Some).to_vec();
+    let virtual_node = if tells(Lie::VirtualNode) { marks } else { vec![None] };
+    let release = prop_oneof![
+        3 => Just(ReleaseForm::Empty),
+        1 => Just(ReleaseForm::Null),
+        1 => Just(ReleaseForm::Delete),
+    ];
+    let is_backed_up = tells(Lie::Restore);
+    let pods = (naming, owner, elector, any::<bool>(), any::<bool>(), select(helper), restarts, sandbox_ahead);
+    let group = (any::<u64>(), select(virtual_node), any::<bool>(), any::<bool>(), release);
+    (pods, group).prop_map(move |(pods, (seed, virtual_node, keep, routes, release))| {
+        let (naming, owner, elector, stays, program, helper, restarts, sandbox_ahead) = pods;
+        Setup {
+            seed,
+            naming,
+            owner,
+            elector,
+            stays,
+            program,
+            helper,
+            restarts,
+            sandbox_ahead,
+            virtual_node,
+            keep,
+            routes,
+            release,
+            is_backed_up,
+        }
+    })
+}
+
+/// What happens next: something ordinary, or a lie.
+fn scene(late: bool, lies: &[Lie]) -> BoxedStrategy<Scene> {
+    let lies: Vec<_> = lies.iter().filter_map(|lie| lie_of(*lie)).collect();
+    if lies.is_empty() {
+        return ordinary(late).boxed();
+    }
+    prop_oneof![2 => ordinary(late), 1 => Union::new(lies)].boxed()
+}
+
+/// A slot, the leader's as often as the others together.
+fn slot() -> impl Strategy<Value = usize> {
+    prop_oneof![0..SLOTS, Just(LEADER)]
+}
+
+fn alone(step: impl Strategy<Value = Step>) -> impl Strategy<Value = Scene> {
+    (0_u64..4_000, step).prop_map(|(pause, step)| vec![(pause, step)])
+}
+
+/// One step of a history with late watches, or of one with small errors of clocks. The evidence can't tell a clock that was
+/// set back from a late arrival, so a watch that catches up hides as much of a step.
+fn ordinary(late: bool) -> impl Strategy<Value = Scene> {
+    let kind = select(Kind::ALL.to_vec());
+    let node = 0..SLOTS;
+    let small = if late { 0_i64..1 } else { -5_000..5_001 };
+    let clock = prop_oneof![3 => small, 1 => 5_000_i64..3_600_000, 1 => -3_600_000_i64..-5_000];
+    let lag = if late { 20_u64..3_000 } else { 20..51 };
+    let pods = prop_oneof![
+        24 => (slot(), prop::option::of(0_usize..2)).prop_map(|(s, c)| Step::Crash(s, c)),
+        2 => (slot(), 1_u32..4).prop_map(|(s, runs)| Step::Doom(s, runs)),
+        2 => slot().prop_map(Step::RestartAll),
+        8 => slot().prop_map(Step::Finish),
+        12 => slot().prop_map(Step::Delete),
+        6 => slot().prop_map(|s| Step::Force(s, Outlook::Stopped)),
+        1 => slot().prop_map(Step::Collect),
+        6 => (slot(), 500_u64..20_000).prop_map(|(s, ms)| Step::Freeze(s, ms)),
+        1 => Just(Step::Bury),
+    ];
+    let nodes = prop_oneof![
+        4 => (node.clone(), prop::bool::weighted(0.75)).prop_map(|(n, up)| Step::Kubelet(n, up)),
+        2 => (node.clone(), prop::bool::weighted(0.75)).prop_map(|(n, ready)| Step::Ready(n, ready)),
+        1 => node.clone().prop_map(Step::Die),
+        1 => node.clone().prop_map(Step::OutOfService),
+        1 => node.clone().prop_map(Step::Reboot),
+        4 => (node.clone(), clock).prop_map(|(n, ahead)| Step::Clock(n, ahead)),
+        6 => (node, 50_u64..3_000).prop_map(|(n, ms)| Step::ReportDelay(n, ms)),
+    ];
+    let network = prop_oneof![
+        10 => (kind.clone(), prop_oneof![Just(20_u64), lag]).prop_map(|(k, ms)| Step::Lag(k, ms)),
+        4 => kind.prop_map(Step::Relist),
+        1 => (1_u32..3).prop_map(Step::LoseAnswers),
+        1 => (1_u32..3).prop_map(Step::LoseRequests),
+        6 => prop_oneof![Just(0_u64), 0_u64..20_000].prop_map(Step::Failover),
+    ];
+    alone(prop_oneof![62 => pods, 19 => nodes, 22 => network])
+}
+
+/// How an operator's sight of a pod is tested.
+fn loss() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
+        1 => slot().prop_map(|s| Step::Force(s, Outlook::Stopped)),
+        1 => slot().prop_map(|s| Step::Crash(s, None)),
+        1 => slot().prop_map(Step::Delete),
+    ]
+}
+
+/// Something is out of the operator's sight from the first step to the last, while pods are lost in between.
+fn blind(
+    from: impl Strategy<Value = Step> + 'static,
+    to: impl Strategy<Value = Option<Step>> + 'static,
+) -> BoxedStrategy<Scene> {
+    let losses = prop::collection::vec((100_u64..3_000, loss()), 0..3);
+    let scene = (0_u64..3_000, from, losses, 100_u64..3_000, to);
+    scene
+        .prop_map(|(pause, from, losses, last, to)| {
+            let to = to.map(|to| (last, to));
+            [(pause, from)].into_iter().chain(losses).chain(to).collect()
+        })
+        .boxed()
+}
+
+/// Scenes in which a lie is told, if it is not one of the setup alone.
+fn lie_of(lie: Lie) -> Option<BoxedStrategy<Scene>> {
+    Some(match lie {
+        Lie::InventedEnd => invented(Invention::OF_RUNTIMES.to_vec()),
+        Lie::VirtualNode => invented(Invention::OF_PROVIDERS.to_vec()),
+        Lie::UnseenEnd => unseen(),
+        Lie::OperatorRestart => {
+            let which = prop_oneof![3 => Just(Which::Leading), 1 => Just(Which::Standby), 3 => Just(Which::Both)];
+            let restart =
+                (which, 0_u64..6_000, any::<bool>()).prop_map(|(w, span, loses)| Step::Restart(w, span, loses));
+            // What is lost just before may not be in the status yet.
+            let before = prop::option::of((1_000_u64..3_000, loss()));
+            (before, 25_u64..600, restart, prop::collection::vec((100_u64..2_500, loss()), 0..3))
+                .prop_map(|(before, pause, restart, after)| {
+                    before.into_iter().chain([(pause, restart)]).chain(after).collect()
+                })
+                .boxed()
+        }
+        Lie::Survivor => alone(prop_oneof![
+            6 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
+            1 => Just(Step::Bury),
+        ])
+        .boxed(),
+        Lie::NodeReplaced => {
+            let claim = select(Claim::ALL.to_vec()).prop_map(Step::Register);
+            (0_u64..3_000, slot().prop_map(Step::Unregister), 100_u64..2_000, claim)
+                .prop_map(|(pause, from, gone, claim)| vec![(pause, from), (gone, claim)])
+                .boxed()
+        }
+        Lie::GroupRecreated => blind(Just(Step::DeleteGroup), Just(Some(Step::CreateGroup))),
+        Lie::SpecUnusable => {
+            let flaw = select(vec![Flaw::Identity, Flaw::Selector]).prop_map(|flaw| Step::Flaw(Some(flaw)));
+            blind(flaw, Just(Some(Step::Flaw(None))))
+        }
+        Lie::LabelsMoved => prop_oneof![
+            2 => slot().prop_flat_map(|s| blind(Just(Step::Label(s, false)), Just(Some(Step::Label(s, true))))),
+            1 => alone((slot(), any::<bool>()).prop_map(|(s, on)| Step::Label(s, on))),
+        ]
+        .boxed(),
+        Lie::Tenant => tenant(),
+        Lie::Burst => {
+            let pods = prop_oneof![6 => Just(24_usize), 1 => Just(300)];
+            alone(prop_oneof![
+                2 => pods.prop_map(Step::Burst),
+                3 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
+            ])
+            .boxed()
+        }
+        Lie::Restore => blind(loss(), (0_usize..4).prop_map(|age| Some(Step::Restore(age)))),
+        Lie::WatchGap => {
+            let which = prop_oneof![Just(Which::Leading), Just(Which::Both)];
+            let kind = prop_oneof![5 => Just(Kind::Pod), 2 => Just(Kind::Lease), 1 => Just(Kind::Node), 1 => Just(Kind::Group)];
+            blind((which, kind, 1_000_u64..8_000).prop_map(|(w, kind, span)| Step::Gap(w, kind, span)), Just(None))
+        }
+        Lie::SlowRenewals | Lie::HeldForLife | Lie::SandboxClock | Lie::Helper => return None,
+    })
+}
+
+/// An end is invented, perhaps while reports are held up, and the next runs end soon.
+fn invented(inventions: Vec<Invention>) -> BoxedStrategy<Scene> {
+    let scene = (0_u64..4_000, slot(), prop::option::weighted(0.3, 0_usize..2), select(inventions), 0_u32..3);
+    (scene, prop::option::weighted(0.3, 1_000_u64..5_000))
+        .prop_map(|((pause, slot, container, invention, dooms), hush)| {
+            let hush = hush.map(|span| Step::Hush(slot, span));
+            let dooms = (dooms > 0).then_some(Step::Doom(slot, dooms));
+            let steps = hush.into_iter().chain(dooms).chain([Step::InventEnd(slot, container, invention)]);
+            steps.enumerate().map(|(at, step)| (if at == 0 { pause } else { 0 }, step)).collect()
+        })
+        .boxed()
+}
+
+/// Runs end that no report shows.
+fn unseen() -> BoxedStrategy<Scene> {
+    let ends = prop_oneof![
+        2 => Just(None),
+        1 => select(Invention::OF_RUNTIMES.to_vec()).prop_map(Some),
+    ];
+    (0_u64..4_000, slot(), 1_000_u64..5_000, 1_u32..3, ends)
+        .prop_map(|(pause, slot, span, dooms, end)| {
+            let end = end.map_or(Step::Crash(slot, None), |how| Step::InventEnd(slot, None, how));
+            vec![(pause, Step::Hush(slot, span)), (0, Step::Doom(slot, dooms)), (0, end)]
+        })
+        .boxed()
+}
+
+fn tenant() -> BoxedStrategy<Scene> {
+    let tenant = (any::<bool>(), any::<bool>(), any::<bool>());
+    let tenant = tenant.prop_map(|(is_mirror, is_candidate, elects)| Tenant { is_mirror, is_candidate, elects });
+    let outlook = prop_oneof![Just(Outlook::Stopped), Just(Outlook::Immortal)];
+    alone(prop_oneof![
+        4 => (slot(), tenant).prop_map(|(s, tenant)| Step::Tenant(s, tenant)),
+        2 => Just(Step::FinishTenant),
+        2 => outlook.prop_map(Step::ForceTenant),
+        1 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
+        1 => Just(Step::TakeName),
+    ])
+    .boxed()
+}

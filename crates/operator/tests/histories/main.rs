@@ -1,0 +1,124 @@
+//! Random true histories of a cluster, reported to the operator late, twice, never, or as what is not so: it must not
+//! clear a live leader before its Lease ran out, whatever the order.
+//!
+//! Not part of a history:
+//! - a risk the user accepted, or an administrator's false word on a node;
+//! - clocks that step by less than five seconds while watches are late: the evidence can't tell a clock that was set back
+//!   from a late arrival, so a watch that catches up hides as much of a step;
+//! - versions that are used twice after a restore: optimistic concurrency can't bear them;
+//! - processes that outlived their pods before the group was created, and take the Lease under another's name after.
+
+#![allow(missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod generate;
+mod lies;
+mod play;
+mod sim;
+mod world;
+
+use generate::{history, history_of};
+use lies::Lie;
+use play::{first_violation, numbered, play};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use sim::{Mutation, View};
+
+const VISIBLE: View = View { nodes_hidden: false, mutation: None };
+const HIDDEN: View = View { nodes_hidden: true, mutation: None };
+
+proptest! {
+    #![proptest_config(Config { cases: cases(), ..Config::default() })]
+
+    #[test]
+    fn never_clears_live_leader_and_traffic_finds_leader(history in history()) {
+        let violations = play(&history, VISIBLE).violations;
+        prop_assert!(violations.is_empty(), "{}", violations.join("\n"));
+    }
+
+    #[test]
+    fn never_clears_live_leader_without_nodes(history in history()) {
+        let violations = play(&history, HIDDEN).violations;
+        prop_assert!(violations.is_empty(), "{}", violations.join("\n"));
+    }
+}
+
+fn cases() -> u32 {
+    number("PROPTEST_CASES").and_then(|cases| cases.try_into().ok()).unwrap_or(200)
+}
+
+/// Whether a history ends badly with the mutation that ends well without it.
+fn is_caught(mutation: Mutation) -> bool {
+    let view = View { mutation: Some(mutation), ..VISIBLE };
+    (0..1_000).any(|number| {
+        let history = numbered(number, &history_of(&[]));
+        !play(&history, view).violations.is_empty() && play(&history, VISIBLE).violations.is_empty()
+    })
+}
+
+#[test]
+fn histories_contain_early_clears() {
+    let histories: Vec<_> = (0..40).map(|number| numbered(number, &history())).collect();
+    let [early, without_nodes] =
+        [VISIBLE, HIDDEN].map(|view| histories.iter().map(|history| play(history, view).early_clears).sum::<usize>());
+    assert!(early >= 40, "{early} in 40 histories");
+    assert!((10..early).contains(&without_nodes), "{without_nodes} without nodes, {early} with them");
+}
+
+#[test]
+fn histories_contain_every_lie() {
+    for lie in Lie::ALL {
+        let told: usize = (0..5).map(|n| play(&numbered(n, &history_of(&[lie])), VISIBLE).occurrences.of(lie)).sum();
+        assert!(told >= 2, "{lie:?} occurred {told} times in 5 histories");
+    }
+}
+
+#[test]
+fn notices_when_deletion_counts_as_end() {
+    assert!(is_caught(Mutation::DeletionIsAnEnd));
+}
+
+#[test]
+fn notices_when_ends_are_read_too_late() {
+    assert!(is_caught(Mutation::EndsLater));
+}
+
+#[test]
+fn notices_when_another_version_is_cleared() {
+    assert!(is_caught(Mutation::AnyVersion));
+}
+
+/// Prints for each lie how many histories that tell only that one are played until one ends badly.
+///
+/// `HISTORIES` is the maximum for each.
+#[test]
+#[ignore = "prints a table"]
+fn first_violation_of_each_lie() {
+    let max = number("HISTORIES").unwrap_or(2_000);
+    std::panic::set_hook(Box::new(|_| ()));
+    let lies = Lie::ALL.iter().map(|lie| (format!("{lie:?}"), vec![*lie])).chain([("none".to_owned(), vec![])]);
+    for (name, lies) in lies {
+        let found = first_violation(max, VISIBLE, |number| numbered(number, &history_of(&lies)));
+        let found = found.map_or_else(|| format!("none in {max}"), |number| (number + 1).to_string());
+        println!("{name:<16} {found}");
+    }
+}
+
+/// Plays history `HISTORY` of the table above again, of those that tell the lie named `LIE`, and prints it.
+#[test]
+#[ignore = "prints a history"]
+fn one_history_again() {
+    let lies: Vec<_> =
+        Lie::ALL.into_iter().filter(|lie| std::env::var("LIE").is_ok_and(|name| name == format!("{lie:?}"))).collect();
+    let history = numbered(number("HISTORY").unwrap_or(1) - 1, &history_of(&lies));
+    println!("{:#?}", history.setup);
+    history.steps.iter().for_each(|(pause, step)| println!("{pause:>5} ms {step:?}"));
+    let played = play(&history, VISIBLE);
+    println!("{} early clears, {:?}\n{}", played.early_clears, played.occurrences, played.violations.join("\n"));
+}
+
+fn number(variable: &str) -> Option<usize> {
+    std::env::var(variable).ok()?.parse().ok()
+}

@@ -1,0 +1,65 @@
+//! The API server's storage, restored from a backup.
+//!
+//! No version is used twice: optimistic concurrency can't bear that, nor can anything that is built on it.
+
+use std::collections::BTreeSet;
+
+use super::World;
+use crate::lies::Lie;
+use crate::support::api::{Kind, Stored};
+
+/// From one version to the next, so that there are others in between after a restore.
+pub const STRIDE: u64 = 16;
+/// Milliseconds between two backups.
+const INTERVAL_MS: u64 = 3_000;
+const MAX_BACKUPS: usize = 5;
+
+#[derive(Debug)]
+pub struct Backup {
+    stored: Stored,
+    writer: Option<usize>,
+    /// The pods that existed.
+    pods: BTreeSet<usize>,
+}
+
+impl World {
+    pub(super) fn back_up(&mut self) {
+        if !self.setup.is_backed_up || !self.now.is_multiple_of(INTERVAL_MS) {
+            return;
+        }
+        if self.backups.len() == MAX_BACKUPS {
+            self.backups.pop_front();
+        }
+        let pods = (0..self.pods.len()).filter(|at| self.pods[*at].object).collect();
+        self.backups.push_back(Backup { stored: self.api.stored(), writer: self.writer, pods });
+    }
+
+    /// Restores one of the last backups. Kubelets find the pods that are bound to them again, and end those that are not
+    /// any more. Nodes are as their kubelets say.
+    pub fn restore(&mut self, age: usize) {
+        let Some(at) = self.backups.len().checked_sub(1 + age) else { return };
+        self.backups.truncate(at + 1);
+        let backup = self.backups.pop_back().unwrap();
+        self.api.restore(backup.stored);
+        for machine in self.nodes {
+            let object = self.node_object(machine);
+            if self.machines[machine].registered {
+                self.api.put(Kind::Node, object);
+            } else {
+                self.api.delete(Kind::Node, &self.machines[machine].name);
+            }
+        }
+        self.writer = backup.writer;
+        for pod in 0..self.pods.len() {
+            let exists = backup.pods.contains(&pod);
+            if self.pods[pod].object && !exists {
+                self.pods[pod].stop_at.get_or_insert(self.now);
+            }
+            self.pods[pod].object = exists;
+            if exists {
+                self.changed(pod);
+            }
+        }
+        self.note(Lie::Restore);
+    }
+}
