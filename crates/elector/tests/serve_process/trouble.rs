@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use crate::client::Events;
 use crate::place::Place;
@@ -29,6 +30,23 @@ async fn an_api_server_out_of_reach_ends_leadership_but_not_the_candidate() -> R
     events.until("it leads again", |event| event.data["leading"] == true).await?;
     let healthy = async || candidate.get("/healthz").await.is_ok_and(|answer| answer.body == "ok\n");
     candidate.until("all is well", healthy).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leads_and_renews_after_absurd_times() -> Result<()> {
+    let Some(place) = Place::open("absurd").await? else { return Ok(()) };
+    // The API server takes this time in, and sends it with the year 10000, which it does not take back.
+    let absurd = "9999-12-31T23:59:59.999999-14:00";
+    let held = json!({"holderIdentity": "another", "leaseDurationSeconds": 1, "leaseTransitions": i32::MAX,
+        "acquireTime": absurd, "renewTime": absurd});
+    place.create_lease(held).await?;
+    let candidate = place.candidate("billing-1").start().await?;
+    candidate.until_it_leads().await?;
+    let mut events = Events::follow(candidate.address).await?;
+    for _ in 0..2 {
+        events.until("it renews", |event| event.name == "renewed").await?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
