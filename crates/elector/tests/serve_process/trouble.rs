@@ -1,12 +1,16 @@
 //! An API server out of reach, rights that lack, arguments that can't be used.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use leadergroup_cluster::Signal;
+use rustix::process::{Pid, kill_process};
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::timeout;
 
 use crate::client::Events;
-use crate::place::Place;
+use crate::place::{PATIENCE, Place};
 use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,5 +93,32 @@ async fn arguments_that_cant_be_used_are_named() -> Result<()> {
         let message = String::from_utf8_lossy(&elector.stderr);
         assert!(!elector.status.success() && message.contains(told), "{argument}: {message}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn longest_drain_is_no_mistake() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let kubeconfig = folder.path().join("kubeconfig");
+    // Nobody answers there.
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}], "users": [{"name": "u", "user": {}}],
+    });
+    std::fs::write(&kubeconfig, config.to_string())?;
+    let mut elector = tokio::process::Command::new(env!("CARGO_BIN_EXE_elector"))
+        .args(["serve", "--lease=billing", "--namespace=nowhere", "--drain=2562047788015215h"])
+        .envs([("ELECTOR_ADDRESS", "127.0.0.1:0"), ("ELECTOR_ORDERS_ADDRESS", "127.0.0.1:0")])
+        .env("KUBECONFIG", &kubeconfig)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(elector.stderr.take().context("no standard error")?).lines();
+    while !lines.next_line().await?.context("it ended")?.contains("serving") {}
+    let id = elector.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).context("it ended")?;
+    kill_process(id, Signal::TERM)?;
+    let ended = timeout(PATIENCE, elector.wait()).await.context("it does not end")??;
+    assert_eq!(ended.code(), Some(0), "a standby has nothing to drain");
     Ok(())
 }
