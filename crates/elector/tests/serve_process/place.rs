@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use leadergroup_cluster::{Cluster, Signal};
 use rustix::process::{Pid, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -83,6 +83,15 @@ impl Place {
         let mut file = File::options().write(true).create_new(true).mode(0o755).open(&path)?;
         write!(file, "#!/bin/sh\n{body}\n")?;
         Ok(path.to_string_lossy().into_owned())
+    }
+
+    /// Creates the Lease as another writes it.
+    pub async fn create_lease(&self, spec: Value) -> Result<()> {
+        let kind = ApiResource::erase::<Lease>(&());
+        let leases: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let lease = DynamicObject::new(LEASE, &kind).data(json!({"spec": spec}));
+        leases.create(&PostParams::default(), &lease).await?;
+        Ok(())
     }
 
     /// Who holds the Lease by the API server's word.
