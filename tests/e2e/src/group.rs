@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use leadergroup_api::{
-    Holder, LeaderGroup, LeaderGroupSpec, LeaderGroupStatus, OnRestart, Policy, Release, Transition, TransitionReason,
-    UnconfirmedPolicy, Verdict,
+    Holder, LeaderGroup, LeaderGroupSpec, LeaderGroupStatus, OnRestart, Policy, Release, RuleName, Transition,
+    TransitionReason, UnconfirmedPolicy, Verdict,
 };
 
 /// A `LeaderGroup` in the making.
@@ -133,6 +133,11 @@ pub trait GroupView {
     /// The verdict on the holder.
     fn verdict(&self) -> Option<Verdict> {
         self.holder().map(|holder| holder.verdict)
+    }
+
+    /// The rule that gave the verdict.
+    fn rule(&self) -> Option<RuleName> {
+        self.holder().and_then(|holder| holder.rule)
     }
 
     /// The newest transition.

@@ -49,11 +49,9 @@ async fn a_leader_deleted_gracefully_is_cleared_at_once_and_events_tell_why() ->
     assert_eq!((newest.reason, newest.from.as_deref()), (TransitionReason::Cleared, Some(leader.as_str())));
     assert!(newest.leaderless_seconds.is_some_and(|s| s < AT_ONCE.as_secs_f64()), "{newest:?}");
     assert_eq!(group.seen().transitions, 1);
-    let terminated = place.until_event("billing", "HolderTerminated").await?;
-    assert!(terminated.contains("by its kubelet's word: container app"), "{terminated}");
-    place.until_event("billing", "HolderCleared").await?;
-    let changed = place.until_event("billing", "LeaderChanged").await?;
-    assert!(changed.contains("which was proven dead and cleared"), "{changed}");
+    for reason in ["HolderTerminated", "HolderCleared", "LeaderChanged"] {
+        place.until_event("billing", reason).await?;
+    }
     Ok(())
 }
 
@@ -67,10 +65,10 @@ async fn the_log_tells_what_was_judged_on_what_evidence_and_what_was_done() -> R
     let next = place.until_led_by_another("billing", &leader).await?.leading_pod().context("nobody leads")?;
     let group = format!("group={}/billing", place.name());
     let steps: [&[&str]; 4] = [
-        &["reason=\"LeaderChanged\"", &leader, "leads"],
-        &["reason=\"HolderTerminated\"", &leader, "ended by its kubelet's word: container app"],
-        &["reason=\"HolderCleared\"", &leader, "after the verdict Terminated", "ended by its kubelet's word"],
-        &["reason=\"LeaderChanged\"", &next, &leader, "which was proven dead and cleared"],
+        &["reason=\"LeaderChanged\"", &leader],
+        &["reason=\"HolderTerminated\"", &leader, "container app"],
+        &["reason=\"HolderCleared\"", &leader, Verdict::Terminated.as_str(), "container app"],
+        &["reason=\"LeaderChanged\"", &next, &leader],
     ];
     let operator = session.operator();
     let last = [&[group.as_str(), "INFO"], steps[3]].concat();
