@@ -135,17 +135,37 @@ fn percent(count: usize) -> String {
     format!("{}.{:02}", count / 100, count % 100)
 }
 
-/// Plays history `HISTORY` of the table above again, of those that tell the lie named `LIE`, and prints it.
+/// Prints how many histories are played until one ends badly. For `make bench BENCH=mutants`.
+///
+/// `HISTORIES` is the maximum, and `LIES` names the lies that they may tell; any if it is not set.
+#[test]
+#[ignore = "prints a number"]
+fn first_violation_of_all_lies() {
+    std::panic::set_hook(Box::new(|_| ()));
+    let history = |at| match std::env::var("LIES") {
+        Ok(names) => numbered(at, &history_of(&named(&names))),
+        Err(_) => numbered(at, &history_without(&[])),
+    };
+    let found = first_violation(number("HISTORIES").unwrap_or(2_000), VISIBLE, history);
+    println!("first violation: {}", found.map_or_else(|| "none".to_owned(), |at| (at + 1).to_string()));
+}
+
+/// Plays history `HISTORY` of the table above again, of those that tell the lies named in `LIES`, and prints it.
 #[test]
 #[ignore = "prints a history"]
 fn one_history_again() {
-    let lies: Vec<_> =
-        Lie::ALL.into_iter().filter(|lie| std::env::var("LIE").is_ok_and(|name| name == format!("{lie:?}"))).collect();
+    let lies = named(&std::env::var("LIES").unwrap_or_default());
     let history = numbered(number("HISTORY").unwrap_or(1) - 1, &history_of(&lies));
     println!("{:#?}", history.setup);
     history.steps.iter().for_each(|(pause, step)| println!("{pause:>5} ms {step:?}"));
     let played = play(&history, VISIBLE);
     println!("{} early clears, {:?}\n{}", played.early_clears, played.occurrences, played.violations.join("\n"));
+}
+
+/// The lies in a list with commas.
+fn named(names: &str) -> Vec<Lie> {
+    let is_named = |lie: &Lie| names.split(',').any(|name| name == format!("{lie:?}"));
+    Lie::ALL.into_iter().filter(is_named).collect()
 }
 
 fn number(variable: &str) -> Option<usize> {
