@@ -4,17 +4,23 @@
 //! what the operator reports ([`status`]). Validation that the API server can do by itself is written
 //! as CEL beside the fields, so a bad object is refused at `kubectl apply` with a sentence that says
 //! what to change. The binary of this crate prints the custom resource definition kept in `crds/`.
+//! [`library`] knows the election libraries that a Lease shows, and the form of clear that each understands.
 
+pub mod library;
 pub mod routing;
 pub mod spec;
 pub mod status;
 
+pub use library::Library;
 pub use routing::{Protocol, RoutedPort, RoutedService, Routing};
 pub use spec::{
-    Candidates, LeaderGroup, LeaderGroupSpec, LeaseSpec, OnRestart, Policy, ReleaseForm, StaleHolder, Unconfirmed,
-    UnconfirmedPolicy,
+    Candidates, LeaderGroup, LeaderGroupSpec, LeaseSpec, OnRestart, Policy, Release, ReleaseForm, StaleHolder,
+    Unconfirmed, UnconfirmedPolicy,
 };
-pub use status::{CandidateCount, Holder, Leader, LeaderGroupStatus, Transition, TransitionReason, Verdict, is_well};
+pub use status::{
+    Account, AccountGap, AccountedPod, CandidateCount, Holder, Leader, LeaderGroupStatus, LostPod, RuleName,
+    Transition, TransitionReason, Verdict, is_well,
+};
 
 /// The label that makes a pod a candidate where a group declares no selector of its own; its value
 /// is the group's name.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::GROUP_LABEL;
+use crate::library::Library;
 use crate::routing::Routing;
 use crate::status::LeaderGroupStatus;
 
@@ -169,12 +170,17 @@ pub struct StaleHolder {
     #[serde(default)]
     pub policy: Policy,
 
-    /// What a cleared Lease looks like: whichever form the candidates' election library understands.
+    /// What a cleared Lease looks like. `Empty`: holder "", duration 1. `Null`: holder null, duration 1
+    /// (in YAML write "Null": without quotes it means no value). `Delete`: no Lease, after which some
+    /// election libraries never elect a leader again. `Auto`: `Null` where the library that wrote the
+    /// Lease last is known to need it, else `Empty`.
     #[serde(default)]
-    pub release: ReleaseForm,
+    pub release: Release,
 
-    /// Whether a leader whose container restarts loses the Lease at once, or may come back to it
-    /// until it expires.
+    /// What happens to the Lease of a leader whose container restarts. `Clear`: it is lost at once.
+    /// `Keep`: it stays with the leader's pod until it expires. `Auto`: `Keep` where the leader's
+    /// election library is known to come back to its own Lease sooner than a standby would take it,
+    /// and its identity outlives the restart; else `Clear`.
     #[serde(default)]
     pub on_restart: OnRestart,
 
@@ -198,28 +204,89 @@ pub enum Policy {
     Observe,
 }
 
-/// What a cleared Lease looks like.
+/// What a cleared Lease looks like, as a group asks for it.
 ///
 /// The Lease's times and transitions are kept in every form that keeps the Lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ReleaseForm {
-    /// Holder "", duration 1: as client-go releases.
+pub enum Release {
+    /// `Null` or `Empty`: the form that the election library which wrote the Lease last is known to
+    /// understand, or `Empty` if it is not known. Never `Delete`.
     #[default]
+    Auto,
+    /// Holder "", duration 1: as client-go releases.
     Empty,
     /// Holder null, duration 1.
     Null,
-    /// The Lease is deleted; some libraries never recover from that.
+    /// The Lease is deleted. Some libraries never elect a leader again after that.
+    Delete,
+}
+
+impl Release {
+    /// Returns the form in which a Lease that this library wrote is cleared.
+    ///
+    /// `Auto` never deletes: writing a Lease, by which a library is recognised, does not take the right to delete it.
+    pub const fn form(self, library: Option<Library>) -> ReleaseForm {
+        let best = match library {
+            Some(library) => library.release(),
+            None => ReleaseForm::Empty,
+        };
+        match (self, best) {
+            (Self::Null, _) | (Self::Auto, ReleaseForm::Null) => ReleaseForm::Null,
+            (Self::Empty, _) | (Self::Auto, ReleaseForm::Empty | ReleaseForm::Delete) => ReleaseForm::Empty,
+            (Self::Delete, _) => ReleaseForm::Delete,
+        }
+    }
+}
+
+impl From<ReleaseForm> for Release {
+    fn from(form: ReleaseForm) -> Self {
+        match form {
+            ReleaseForm::Empty => Self::Empty,
+            ReleaseForm::Null => Self::Null,
+            ReleaseForm::Delete => Self::Delete,
+        }
+    }
+}
+
+/// What a cleared Lease looks like, once it is known which library wrote it ([`Release::form`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ReleaseForm {
+    /// Holder "", duration 1.
+    Empty,
+    /// Holder null, duration 1.
+    Null,
+    /// The Lease is deleted.
     Delete,
 }
 
 /// What a restart of the leader's containers means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnRestart {
-    /// A restarted leader has lost: whoever acquires first leads.
+    /// `Keep` where the leader's election library is known to come back to its own Lease sooner than
+    /// a standby would take it, and the leader keeps its identity. `Clear` otherwise.
     #[default]
+    Auto,
+    /// A restarted leader has lost: whoever acquires first leads.
     Clear,
     /// The Lease stays with the restarting pod until it runs out.
     Keep,
+}
+
+impl OnRestart {
+    /// Returns whether the Lease stays with a pod that restarts, whose holder this library wrote.
+    ///
+    /// `is_lasting` says whether the holder's identity outlives the restart, as a pod's name does and a random suffix
+    /// does not.
+    pub const fn keeps(self, library: Option<Library>, is_lasting: bool) -> bool {
+        match self {
+            Self::Auto => match library {
+                Some(library) => is_lasting && library.resumes_after_restart(),
+                None => false,
+            },
+            Self::Clear => false,
+            Self::Keep => true,
+        }
+    }
 }
 
 /// What to do with a holder that is gone without proof.

@@ -25,6 +25,11 @@ pub struct LeaderGroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
 
+    /// The processes that may have written the Lease, as far as the operator has seen them. The next operator carries
+    /// it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
+
     /// How often leadership changed since the group was first observed. Never falls.
     #[serde(default)]
     pub transitions: i64,
@@ -91,8 +96,146 @@ pub struct Holder {
     /// What is known about the holder.
     pub verdict: Verdict,
 
+    /// The rule of the evidence table that gave the verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleName>,
+
     /// The observation the verdict rests on.
     pub evidence: String,
+}
+
+/// The rules of the evidence table, each of which gives one [`Verdict`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RuleName {
+    /// The Lease does not exist.
+    LeaseAbsent,
+    /// Nobody holds the Lease.
+    NotHeld,
+    /// Coordinated leader election decides.
+    CoordinatedElection,
+    /// The Lease was renewed after its holder was proven dead.
+    RenewedAfterProof,
+    /// The identity fits a pod that the selector does not match, and no candidate.
+    PodOutsideSelector,
+    /// The identity is not of the form that `spec.identity` gives.
+    IdentityNotOfTemplate,
+    /// The identity fits the template, but no pod.
+    IdentityFitsNoPod,
+    /// The identity fits several pods that may be alive.
+    IdentityFitsSeveralPods,
+    /// The kubelet reported that every watched container of the pod terminated.
+    KubeletReportedEnd,
+    /// Every watched container's newest run ended after the last renewal.
+    NoRunSinceRenewal,
+    /// The kubelet restarted all containers of the pod after the last renewal.
+    AllContainersRestarted,
+    /// An administrator declared the node out of service, and the Lease stands still.
+    NodeOutOfService,
+    /// A watched container runs, and the Lease is current.
+    Running,
+    /// A watched container is starting, and the Lease is current.
+    Starting,
+    /// The pod was deleted, and its kubelet never reported its containers as terminated.
+    DeletedWithoutReport,
+    /// The pod is in a terminal phase that its kubelet is not known to have set.
+    EndNotByKubelet,
+    /// The pod's node is not ready.
+    NodeNotReady,
+    /// A watched container runs, but the Lease expired.
+    StoppedRenewing,
+    /// No watched container runs, but a run that was not seen may have renewed the Lease.
+    RunNotSeen,
+    /// A rule of another version of the operator.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Which processes may have written the Lease under its present holder's identity, and whether the end of each is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Account {
+    /// Whether the operator has kept sight of every process that may have written the holder's identity in this term.
+    /// Only then is a holder that is proven dead cleared at once.
+    pub complete: bool,
+
+    /// Why the account is incomplete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<AccountGap>,
+
+    /// Pods whose earlier history the operator has seen, where that can't be read off the pod itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<AccountedPod>,
+
+    /// Pods whose processes may live without a report of their kubelet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostPod>,
+
+    /// More pods were lost than are listed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overflow: bool,
+}
+
+/// A pod whose history the operator has seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountedPod {
+    /// The name, under which no other pod has run unseen.
+    pub name: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// How many runs of its containers have ended, each seen.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ended_runs: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A pod whose processes may live without a report of their kubelet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LostPod {
+    /// The pod's name.
+    pub name: String,
+    /// The pod's UID; absent if the pod itself was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// How the operator lost sight of it.
+    pub reason: AccountGap,
+    /// The host name its processes see, where it is not the pod's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The node whose name its processes see as their host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_network_node: Option<String>,
+}
+
+/// How the operator lost sight of a process that may have written the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum AccountGap {
+    /// The operator was not watching before this term began.
+    NotSeenFromStart,
+    /// A watch was interrupted, or no operator ran: a pod may have come and gone under this name.
+    WatchGap,
+    /// A pod was deleted without a report that its containers terminated.
+    DeletedWithoutReport,
+    /// A run of a container ended in a way that its runtime may have made up.
+    UnwitnessedEnd,
+    /// A run of a container ended, and no report of it was seen.
+    UnseenRun,
+    /// The pod's node was registered again: the pod ran on another machine.
+    NodeReplaced,
+    /// The Lease is at an older version than before: its storage was restored.
+    LeaseRestored,
+    /// The identity fits another pod, which may be alive.
+    OtherPodFits,
+    /// More pods were lost than the operator remembers.
+    TooManyLost,
+    /// A reason given by another version of the operator.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What is known about a Lease's holder: the rows of the evidence table.

@@ -38,6 +38,34 @@ pub struct PodNames<'p> {
     pub host_network: bool,
 }
 
+impl PodNames<'_> {
+    /// The pod's name and the other names by which its programs may go: as they see it, and their node's where they use
+    /// its network.
+    pub fn all(self) -> Vec<String> {
+        let mut names = self.own();
+        if self.host_network {
+            names.extend(self.node.map(ToOwned::to_owned));
+        }
+        names
+    }
+
+    /// The names that are the pod's own, also on its node's network.
+    fn own(self) -> Vec<String> {
+        let mut names = vec![self.name.to_owned()];
+        if self.name.contains('.') {
+            // Some programs replace what is neither letter nor digit.
+            names.push(self.name.replace('.', "-"));
+        }
+        let hostname = self.hostname.unwrap_or(self.name);
+        if let Some(cut) = hostname.get(..HOSTNAME_MAX) {
+            names.push(cut.trim_end_matches(['-', '.']).to_owned());
+        } else if hostname != self.name {
+            names.push(hostname.to_owned());
+        }
+        names
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Literal(String),
@@ -70,7 +98,7 @@ impl Identity {
     /// Whether the identity may be this pod's.
     pub fn fits<'p>(&self, identity: &str, pod: impl Into<PodNames<'p>>) -> bool {
         let pod = pod.into();
-        let names = names_of(pod);
+        let names = pod.all();
         let node: Vec<String> = pod.node.iter().map(ToString::to_string).collect();
         let uid = [pod.uid.to_owned()];
         self.templates.iter().any(|parts| {
@@ -104,7 +132,7 @@ impl Identity {
         let found = pods.into_iter().map(Into::into).flat_map(|pod: PodNames<'_>| {
             let node = pod.node.filter(|_| pod.host_network);
             let node = node.map(ToOwned::to_owned).into_iter().collect();
-            let values = [("{uid}", vec![pod.uid.to_owned()]), ("{pod}", own_names(pod)), ("{node}", node)];
+            let values = [("{uid}", vec![pod.uid.to_owned()]), ("{pod}", pod.own()), ("{node}", node)];
             values.into_iter().flat_map(move |(placeholder, values)| {
                 values
                     .into_iter()
@@ -117,35 +145,15 @@ impl Identity {
         (is_plain && template.len() <= TEMPLATE_MAX && parse(&template).is_ok()).then_some(template)
     }
 
+    /// Whether every identity of these templates contains its pod's UID, so that no other pod's processes can go by it.
+    pub fn names_uid(&self) -> bool {
+        self.templates.iter().all(|parts| parts.contains(&Part::Uid))
+    }
+
     /// Whether the identity may be that of some pod, were there one.
     pub fn fits_some_pod(&self, identity: &str) -> bool {
         self.templates.iter().any(|parts| reaches_end(identity, parts, |_| None))
     }
-}
-
-/// The pod's name and the forms in which its programs see it.
-fn names_of(pod: PodNames<'_>) -> Vec<String> {
-    let mut names = own_names(pod);
-    if pod.host_network {
-        names.extend(pod.node.map(ToOwned::to_owned));
-    }
-    names
-}
-
-/// The names that are the pod's own, also on its node's network.
-fn own_names(pod: PodNames<'_>) -> Vec<String> {
-    let mut names = vec![pod.name.to_owned()];
-    if pod.name.contains('.') {
-        // Some programs replace what is neither letter nor digit.
-        names.push(pod.name.replace('.', "-"));
-    }
-    let hostname = pod.hostname.unwrap_or(pod.name);
-    if let Some(cut) = hostname.get(..HOSTNAME_MAX) {
-        names.push(cut.trim_end_matches(['-', '.']).to_owned());
-    } else if hostname != pod.name {
-        names.push(hostname.to_owned());
-    }
-    names
 }
 
 /// The identity as a template, if the value stands in it with no letter or digit beside it.

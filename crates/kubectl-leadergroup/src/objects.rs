@@ -1,10 +1,11 @@
 //! What is read of pods, Leases and groups, wherever they are judged.
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{Selector, SelectorExt as _};
 use kube::{Resource, ResourceExt as _};
+use leadergroup_api::library::{self, Library, Record, Writer};
 use leadergroup_identity::{Identity, PodNames};
 
 use crate::model::LeaderGroup;
@@ -69,6 +70,34 @@ pub fn renewed_by(lease: &Lease) -> Option<&str> {
     entries.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.as_deref()
 }
 
+/// Returns the election library that the Lease's holder is known to use.
+pub fn library(lease: &Lease) -> Option<Library> {
+    let entries = lease.managed_fields();
+    let times: Vec<_> = entries.iter().map(|entry| entry.time.as_ref().map(|time| time.0.to_string())).collect();
+    let writers = entries.iter().zip(&times).map(|(entry, time)| Writer {
+        manager: entry.manager.as_deref().unwrap_or_default(),
+        applies: entry.operation.as_deref() == Some("Apply"),
+        time: time.as_deref(),
+        writes_spec: entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some()),
+    });
+    let spec = lease.spec.as_ref();
+    library::recognise(
+        writers,
+        Record {
+            labels: lease.metadata.labels.as_ref(),
+            holder: holder(lease),
+            has_duration: spec.is_some_and(|spec| spec.lease_duration_seconds.is_some()),
+            has_renew_time: spec.is_some_and(|spec| spec.renew_time.is_some()),
+        },
+    )
+}
+
+/// Returns whether the Lease is held for life: it has neither a duration nor renewals, so it never runs out.
+pub fn is_for_life(lease: &Lease) -> bool {
+    let lasts = |spec: &LeaseSpec| spec.lease_duration_seconds.is_some() || spec.renew_time.is_some();
+    holder(lease).is_some() && !lease.spec.as_ref().is_some_and(lasts)
+}
+
 /// When the Lease runs out unless it is renewed, by its holder's clock.
 pub fn runs_out_at(lease: &Lease) -> Option<Timestamp> {
     let spec = lease.spec.as_ref()?;
@@ -105,6 +134,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::lease;
     use serde_json::json;
 
     #[test]
@@ -120,5 +150,35 @@ mod tests {
         assert_eq!(renewed_by(&lease(json!([older]))), None);
         let before = entry("client-go", spec("f:renewTime"), "2026-11-25T10:00:01Z");
         assert_eq!(renewed_by(&lease(json!([before, newer]))), Some("leadergroup-elector"));
+    }
+
+    #[test]
+    fn recognises_the_library_of_a_lease() {
+        let lease = |over| lease("billing-a", "Kubernetes Java Client", &over);
+        assert_eq!(library(&lease(json!({}))), Some(Library::OfficialJava));
+        let of_fabric8 =
+            json!([{"manager": "fabric8-kubernetes-client", "operation": "Update", "fieldsV1": {"f:spec": {}}}]);
+        let camels = json!({"metadata": {"managedFields": of_fabric8, "labels": {"provider": "camel"}}});
+        assert_eq!(library(&lease(camels)), Some(Library::Camel));
+        let applied = json!([{"manager": "billing-a", "operation": "Apply", "fieldsV1": {"f:spec": {}}}]);
+        assert_eq!(library(&lease(json!({"metadata": {"managedFields": applied}}))), None);
+        let annotated = json!([{"manager": "kubert", "operation": "Update", "fieldsV1": {"f:metadata": {}}}]);
+        assert_eq!(library(&lease(json!({"metadata": {"managedFields": annotated}}))), None);
+        assert_eq!(library(&lease(json!({"metadata": {"managedFields": null}, "spec": null}))), None);
+    }
+
+    #[test]
+    fn knows_our_elector_by_its_field_manager() {
+        assert_eq!(library::ELECTOR_MANAGER, leadergroup_elector::lease::MANAGER);
+    }
+
+    #[test]
+    fn a_lease_without_duration_and_renewals_is_held_for_life() {
+        let lease = |holder, over| lease(holder, "elector", &json!({"spec": over}));
+        let nothing = json!({"leaseDurationSeconds": null, "renewTime": null});
+        assert!(is_for_life(&lease("billing-a", nothing.clone())));
+        assert!(!is_for_life(&lease("", nothing)));
+        assert!(!is_for_life(&lease("billing-a", json!({"renewTime": null}))));
+        assert!(!is_for_life(&lease("billing-a", json!({"leaseDurationSeconds": null}))));
     }
 }

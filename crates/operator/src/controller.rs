@@ -137,7 +137,11 @@ pub async fn run(
                     Job::Act(_) => &actions,
                     Job::Route(routing) if !matches!(routing.write, Write::Label { .. }) => &switches,
                     Job::Audit(_) => &audits,
-                    Job::Route(_) | Job::WriteStatus { .. } | Job::WriteInvalid { .. } | Job::Tell(_) => &reports,
+                    Job::Route(_)
+                    | Job::ReadGroup
+                    | Job::WriteStatus { .. }
+                    | Job::WriteInvalid { .. }
+                    | Job::Tell(_) => &reports,
                 };
                 #[cfg(feature = "otel")]
                 let span = traces::begin(&work);

@@ -22,7 +22,8 @@ use leadergroup_api::LeaderGroupStatus;
 
 use crate::audit::Schedule;
 use crate::decide::memory::ReadPods;
-use crate::decide::{Action, Clear, Ground, Memory, Notice, Wake, decide, status};
+use crate::decide::status::cleared_note;
+use crate::decide::{Action, Clear, Memory, Notice, Wake, decide, status};
 use crate::figures::GroupFigures;
 use crate::index::{Cause, Change, Index, Key};
 use crate::model::Pod;
@@ -155,7 +156,7 @@ impl Engine {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             let Some((_, wake)) = entry.wake.take() else { continue };
             // Renewals have put it off without anybody touching the timer.
-            if wake == Wake::WhenLeaseRunsOut && self.index.runs_out_at(&key).is_some_and(|at| at > now.mono) {
+            if wake == Wake::WhenLeaseExpires && self.index.expires_at(&key).is_some_and(|at| at > now.mono) {
                 self.set_wake(&key, Some(wake), now);
             } else {
                 self.waiting.insert(key);
@@ -180,15 +181,23 @@ impl Engine {
                             sent.map(|sent| (*sent, stored.clone())).filter(|(sent, stored)| sent != stored);
                         entry.write_retry = None;
                         entry.memory.note_status_taken();
-                        self.index.note_status(key, version, stored);
+                        self.index.note_status(key, version, stored, now);
                     }
                     Ok(None) => entry.write_retry = None,
                     Err(failure) => {
                         entry.told_invalid = None;
                         let failures = Retry::after_failure(&mut entry.write_retry, now);
-                        // A version that moved on is normal; the watch brings the new one.
-                        if let Failure::Denied(message) | Failure::Unknown(message) = failure {
-                            tracing::warn!(group = %key, failures, "could not write the status: {message}");
+                        match failure {
+                            // A version that moved on is normal, and the watch brings the new one; but not where the
+                            // watch is behind a restored etcd.
+                            Failure::Conflict if failures > 1 => {
+                                let uid = entry.uid.clone();
+                                self.work.push(Work { term: self.term, group: key.clone(), uid, job: Job::ReadGroup });
+                            }
+                            Failure::Conflict | Failure::NotLeading => {}
+                            Failure::Denied(message) | Failure::Unknown(message) => {
+                                tracing::warn!(group = %key, failures, "could not write the status: {message}");
+                            }
                         }
                     }
                 }
@@ -204,6 +213,11 @@ impl Engine {
                     }
                 }
             }
+            Outcome::Group { result } => match result {
+                Ok(group) => self.index.note_group(key, group.map(|group| *group), now),
+                // The next refused write asks again.
+                Err(failure) => tracing::debug!(group = %key, ?failure, "could not read the group"),
+            },
             Outcome::Pods { requested_at, name, result } => {
                 entry.acting = false;
                 match result {
@@ -268,18 +282,7 @@ impl Engine {
                 entry.succeeded();
                 self.seen.push(Seen::Cleared(clear.clone()));
                 let after = now.mono.saturating_sub(clear.since);
-                let ground = match clear.ground {
-                    Ground::Proof => "",
-                    Ground::RanOut => ", its Lease having run out",
-                    Ground::RiskAccepted => ", without proof, as spec.staleHolder.unconfirmed asks",
-                };
-                let note = format!(
-                    "cleared holder {:?} {:.3} s after the verdict {}{ground}: {}",
-                    clear.holder,
-                    after.as_secs_f64(),
-                    clear.verdict,
-                    clear.evidence
-                );
+                let note = cleared_note(&clear, after);
                 self.index.observe_lease(key, lease, requested_at, now);
                 self.tell(
                     key,
@@ -395,7 +398,8 @@ impl Engine {
                 let Some(snapshot) = self.index.snapshot(key) else { return };
                 entry.memory.audit = self.audits.finding(key);
                 let began = Instant::now();
-                let decision = decide(&snapshot, &mut entry.memory, now);
+                let (decision, memory) = decide(&snapshot, std::mem::take(&mut entry.memory), now);
+                entry.memory = memory;
                 let took = began.elapsed();
                 let verdict = decision.status.holder.as_ref().map(|h| h.verdict.as_str());
                 tracing::debug!(group = %key, verdict, action = ?decision.action, "decided");
@@ -473,7 +477,7 @@ impl Engine {
             retries.chain(entry.statuses.waits_until).chain(entry.memory.recheck_at).filter(|at| *at > now.mono).min();
         let decided = wake.and_then(|wake| match wake {
             Wake::At(at) => Some((at, wake)),
-            Wake::WhenLeaseRunsOut => self.index.runs_out_at(key).map(|at| (at, wake)),
+            Wake::WhenLeaseExpires => self.index.expires_at(key).map(|at| (at, wake)),
         });
         let next = match (decided, retry) {
             (Some((at, _)), Some(retry)) if retry < at => Some((retry, Wake::At(retry))),

@@ -29,6 +29,7 @@ pub const TOLD_FOR: u32 = 240;
 pub struct Renewals {
     counts: [u32; BOUNDS_MS.len() + 1],
     largest: Duration,
+    smallest: Option<Duration>,
     // Seldom there, and there are many Leases.
     late: Option<Box<Late>>,
 }
@@ -95,6 +96,12 @@ impl Renewals {
         }
         self.counts[at] = self.counts[at].saturating_add(1);
         self.largest = self.largest.max(gap);
+        self.smallest = Some(self.smallest.map_or(gap, |smallest| smallest.min(gap)));
+    }
+
+    /// Whether there were gaps, each of them longer than that.
+    pub fn all_exceed(&self, duration: Duration) -> bool {
+        self.smallest.is_some_and(|smallest| smallest > duration)
     }
 
     /// How they came; none where no two came in a row.

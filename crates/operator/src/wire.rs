@@ -13,6 +13,8 @@ use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use leadergroup_api::LeaderGroup;
+use leadergroup_api::library::{self, Library};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -32,14 +34,17 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Resu
 /// timestamp here can have.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct MetadataWire {
+struct MetadataWire<W = IgnoredAny> {
+    managed_fields: W,
     name: Option<String>,
+    generate_name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
     creation_timestamp: Option<String>,
     deletion_timestamp: Option<String>,
+    finalizers: Option<Vec<String>>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
 }
@@ -48,16 +53,18 @@ struct MetadataWire {
 /// all: one that has more is treated as one that has none, so it is no candidate.
 const MOST_LABELS: usize = 16_384;
 
-impl From<MetadataWire> for ObjectMeta {
-    fn from(wire: MetadataWire) -> Self {
+impl<W> From<MetadataWire<W>> for ObjectMeta {
+    fn from(wire: MetadataWire<W>) -> Self {
         Self {
             name: wire.name,
+            generate_name: wire.generate_name,
             namespace: wire.namespace,
             uid: wire.uid,
             resource_version: wire.resource_version,
             generation: wire.generation,
             creation_timestamp: wire.creation_timestamp.and_then(|t| t.parse().ok()).map(Time),
             deletion_timestamp: wire.deletion_timestamp.map(|t| Time(t.parse().unwrap_or_default())),
+            finalizers: wire.finalizers,
             labels: wire
                 .labels
                 .filter(|labels| labels.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() <= MOST_LABELS),
@@ -68,7 +75,7 @@ impl From<MetadataWire> for ObjectMeta {
 }
 
 fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
-    MetadataWire::deserialize(d).map(ObjectMeta::from)
+    MetadataWire::<IgnoredAny>::deserialize(d).map(ObjectMeta::from)
 }
 
 /// [`metadata`] with the owners, which nobody needs to know of a pod.
@@ -120,13 +127,75 @@ impl GroupWire {
 /// A `coordination.k8s.io/v1` Lease.
 #[derive(Resource, Clone, Debug, Default, Deserialize)]
 #[resource(inherit = K8sLease)]
+#[serde(from = "WrittenLease")]
 pub struct LeaseWire {
     /// Name, namespace, UID, resourceVersion.
-    #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// The record that candidates race for.
-    #[serde(default)]
     pub spec: LeaseRecord,
+    /// The election library that wrote the record, if it is recognised.
+    pub library: Option<Library>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenLease {
+    metadata: MetadataWire<Writers>,
+    spec: LeaseRecord,
+}
+
+impl From<WrittenLease> for LeaseWire {
+    fn from(wire: WrittenLease) -> Self {
+        let WrittenLease { metadata, spec } = wire;
+        let record = library::Record {
+            labels: metadata.labels.as_ref(),
+            holder: spec.holder(),
+            has_duration: spec.lease_duration_seconds.is_some(),
+            has_renew_time: spec.renew_time.is_some(),
+        };
+        let library = library::recognise(metadata.managed_fields.0.iter().map(WriterWire::writer), record);
+        Self { metadata: metadata.into(), spec, library }
+    }
+}
+
+/// The entries of managed fields, which the API server may also send as null.
+#[derive(Default, Deserialize)]
+#[serde(from = "Option<Vec<WriterWire>>")]
+struct Writers(Vec<WriterWire>);
+
+impl From<Option<Vec<WriterWire>>> for Writers {
+    fn from(writers: Option<Vec<WriterWire>>) -> Self {
+        Self(writers.unwrap_or_default())
+    }
+}
+
+/// The used part of an entry of managed fields.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WriterWire {
+    manager: Option<String>,
+    operation: Option<String>,
+    time: Option<String>,
+    fields_v1: Option<FieldsWire>,
+}
+
+/// Whether an entry of managed fields owns fields of the spec.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct FieldsWire {
+    #[serde(rename = "f:spec")]
+    spec: Option<IgnoredAny>,
+}
+
+impl WriterWire {
+    fn writer(&self) -> library::Writer<'_> {
+        library::Writer {
+            manager: self.manager.as_deref().unwrap_or_default(),
+            applies: self.operation.as_deref() == Some("Apply"),
+            time: self.time.as_deref(),
+            writes_spec: self.fields_v1.as_ref().is_some_and(|fields| fields.spec.is_some()),
+        }
+    }
 }
 
 /// A Lease's spec. Two records are equal exactly if nothing moved.
@@ -206,6 +275,8 @@ pub struct PodSpecWire {
     #[serde(rename = "hostPID")]
     pub host_pid: bool,
     pub share_process_namespace: bool,
+    pub restart_policy: Option<String>,
+    pub runtime_class_name: Option<String>,
     #[serde(deserialize_with = "list")]
     pub containers: Vec<ContainerWire>,
     #[serde(deserialize_with = "list")]
@@ -221,6 +292,8 @@ pub struct PodSpecWire {
 pub struct ContainerWire {
     pub name: String,
     pub restart_policy: Option<String>,
+    #[serde(deserialize_with = "list")]
+    pub restart_policy_rules: Vec<IgnoredAny>,
 }
 
 /// The used part of a pod's status.
@@ -250,6 +323,7 @@ pub struct ConditionWire {
     pub type_: String,
     pub status: String,
     pub reason: Option<String>,
+    pub last_transition_time: Option<String>,
 }
 
 /// What the kubelet says of one container.
@@ -258,6 +332,9 @@ pub struct ConditionWire {
 #[allow(missing_docs)]
 pub struct ContainerStatusWire {
     pub name: String,
+    pub restart_count: i64,
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
     pub state: ContainerStateWire,
     pub last_state: ContainerStateWire,
 }
@@ -332,9 +409,19 @@ pub struct TaintWire {
 
 /// The used part of a node's status.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct NodeStatusWire {
     #[serde(deserialize_with = "list")]
     pub conditions: Vec<ConditionWire>,
+    pub node_info: NodeInfoWire,
+}
+
+/// The used part of what a node says of itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct NodeInfoWire {
+    pub kubelet_version: String,
+    pub container_runtime_version: String,
 }

@@ -10,7 +10,7 @@ use crate::index::Key;
 use crate::routing::Step;
 use crate::time::Mono;
 use crate::traffic::wire::{ServiceWire, SliceWire};
-use crate::wire::{LeaseWire, PodWire};
+use crate::wire::{GroupWire, LeaseWire, PodWire};
 
 /// Tells the terms of this operator, as a leader among operators, from each other.
 pub type Term = u64;
@@ -35,6 +35,8 @@ pub enum Job {
     Act(Action),
     /// Something about the group's traffic; answered by [`Outcome::Routed`].
     Route(Step),
+    /// Read the group, whose status could not be written at the version known; answered by [`Outcome::Group`].
+    ReadGroup,
     /// Replace the status, if the group is still at this version; answered by [`Outcome::Status`].
     WriteStatus {
         /// The group's resourceVersion.
@@ -101,13 +103,18 @@ pub enum Outcome {
         /// The Lease.
         result: Result<Option<LeaseWire>, Failure>,
     },
-    /// The candidates were read.
+    /// The group was read; none if it does not exist.
+    Group {
+        /// The group.
+        result: Result<Option<Box<GroupWire>>, Failure>,
+    },
+    /// Pods were read.
     Pods {
         /// When they were asked for.
         requested_at: Mono,
         /// The only one that was asked for.
         name: Option<String>,
-        /// The candidates.
+        /// The pods.
         result: Result<Vec<PodWire>, Failure>,
     },
     /// The Lease was cleared; with its new version, or none if it was deleted.

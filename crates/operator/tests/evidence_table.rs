@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use kube::runtime::watcher::Event;
-use leadergroup_operator::decide::{Memory, judge_group};
+use leadergroup_api::{Holder, LeaderGroupStatus, Verdict};
+use leadergroup_operator::decide::{Memory, account, judge_group};
 use leadergroup_operator::index::{Change, Index, Key};
 use leadergroup_operator::judge::Clearable;
 use serde_json::{Value, json};
@@ -61,6 +62,11 @@ struct Case {
     version: u64,
     lease: Option<Value>,
     pods: BTreeMap<String, Value>,
+    nodes: BTreeMap<String, Value>,
+    group: Option<Value>,
+    group_uid: u32,
+    memory: Memory,
+    stored: LeaderGroupStatus,
     contradicted: bool,
     nodes_hidden: bool,
 }
@@ -88,9 +94,16 @@ impl Case {
             version: 0,
             lease: None,
             pods: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            group: None,
+            group_uid: 1,
+            memory: Memory::default(),
+            stored: LeaderGroupStatus::default(),
             contradicted: false,
         };
+        case.list();
         case.group(&[]);
+        case.follow_account();
         case
     }
 
@@ -99,6 +112,7 @@ impl Case {
             let mut words = line.split_whitespace();
             let first = words.next().unwrap_or_default();
             self.line(first, &words.collect::<Vec<_>>());
+            self.follow_account();
         }
         self.verdict()
     }
@@ -108,7 +122,10 @@ impl Case {
     /// `lease [holder=…] [renewed=…] …` the Lease is seen; `renews 6 8 10 [clock=+1.5]` its holder renews at those
     /// times, by a clock that is so far ahead; `read` the Lease is read from the API server;
     /// `pod NAME uid=… on=… phase=… CONTAINER=…` the pod is seen; `deleted NAME` so is its deletion, `lost NAME` a list
-    /// lacks it; `contradicted` the status remembers a contradiction.
+    /// lacks it; `relist` the watch of pods was interrupted; `unseen pod …` and `unseen deleted …` happen while nobody
+    /// watches, before a list; `contradicted` the status remembers a contradiction;
+    /// `restart` another operator starts, with the status that this one left or without one; `recreate-group` the group is another one
+    /// of its name; `restore VERSION` etcd is restored, and the Lease is listed at that version.
     fn line(&mut self, first: &str, words: &[&str]) {
         match first {
             "group" => self.group(words),
@@ -127,19 +144,92 @@ impl Case {
             }
             "lost" => {
                 self.pods.remove(words[0]).expect("a pod that was seen");
-                self.apply(Change::Pod(Event::Init));
-                for pod in self.pods.clone().values() {
-                    self.apply(Change::Pod(Event::InitApply(decode(pod))));
+                self.list();
+            }
+            "unseen" => match words[0] {
+                "pod" => {
+                    let pod = self.pod(words[1], &words[2..]);
+                    self.pods.insert(words[1].to_owned(), pod);
                 }
-                self.apply(Change::Pod(Event::InitDone));
+                "deleted" => {
+                    self.pods.remove(words[1]).expect("a pod that was seen");
+                }
+                other => panic!("unknown line unseen {other:?}"),
+            },
+            "relist" => self.list(),
+            "restart" => {
+                if words == ["without-status"] {
+                    self.stored = LeaderGroupStatus::default();
+                }
+                self.restart();
+            }
+            "recreate-group" => {
+                let group = support::group(&json!({}));
+                self.apply(Change::Group(Event::Delete(decode_group(&group))));
+                (self.memory, self.stored) = (Memory::default(), LeaderGroupStatus::default());
+                self.group_uid += 1;
+                self.group(&[]);
+            }
+            "restore" => {
+                let mut lease = self.lease.clone().expect("a Lease");
+                lease["metadata"]["resourceVersion"] = json!(words[0]);
+                self.apply(Change::Lease(Event::Init));
+                self.apply(Change::Lease(Event::InitApply(decode(&lease))));
+                self.apply(Change::Lease(Event::InitDone));
             }
             "contradicted" => self.contradicted = true,
             other => panic!("unknown line {other:?}"),
         }
     }
 
+    /// Brings the account up to date, as each decision does.
+    fn follow_account(&mut self) {
+        let Some(snapshot) = self.index.snapshot(&Key::new(NAMESPACE, "web")) else { return };
+        let before = self.memory.before_account(&self.stored);
+        let state = account::follow(&snapshot, before);
+        self.stored.account = Some(state.account.clone());
+        let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
+        self.stored.holder = Some(Holder {
+            identity: holder.to_owned(),
+            pod_uid: None,
+            verdict: Verdict::Free,
+            rule: None,
+            evidence: String::new(),
+        });
+        self.memory.account = Some(state);
+    }
+
     fn apply(&mut self, change: Change) {
         self.index.apply(change, now_at(ms(self.now)));
+    }
+
+    /// The pods are listed, as they are now.
+    fn list(&mut self) {
+        self.apply(Change::Pod(Event::Init));
+        for pod in self.pods.clone().values() {
+            self.apply(Change::Pod(Event::InitApply(decode(pod))));
+        }
+        self.apply(Change::Pod(Event::InitDone));
+    }
+
+    /// Another operator lists what there is, and knows nothing but the stored status.
+    fn restart(&mut self) {
+        (self.index, self.memory) = (Index::default(), Memory::default());
+        if self.nodes_hidden {
+            self.apply(Change::NodesHidden);
+        }
+        for node in self.nodes.clone().values() {
+            self.apply(Change::Node(Event::Apply(decode(node))));
+        }
+        self.list();
+        if let Some(lease) = self.lease.clone() {
+            self.apply(Change::Lease(Event::Init));
+            self.apply(Change::Lease(Event::InitApply(decode(&lease))));
+            self.apply(Change::Lease(Event::InitDone));
+        }
+        if let Some(group) = self.group.clone() {
+            self.apply(Change::Group(Event::Apply(decode_group(&group))));
+        }
     }
 
     fn group(&mut self, words: &[&str]) {
@@ -156,17 +246,32 @@ impl Case {
         let mut group = support::group(&spec);
         group["metadata"]["generation"] = json!(self.version);
         group["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        group["metadata"]["uid"] = json!(format!("group-{}", self.group_uid));
         self.apply(Change::Group(Event::Apply(decode_group(&group))));
+        self.group = Some(group);
     }
 
     fn node(&mut self, name: &str, words: &[&str]) {
         if self.nodes_hidden {
             return;
         }
-        let node = support::node(name, !words.contains(&"not-ready"), words.contains(&"out-of-service"));
-        let node = decode(&node);
-        let event = if words.contains(&"deleted") { Event::Delete(node) } else { Event::Apply(node) };
-        self.apply(Change::Node(event));
+        let mut node = support::node(name, !words.contains(&"not-ready"), words.contains(&"out-of-service"));
+        for (word, value) in words.iter().filter_map(|word| word.split_once('=')) {
+            match word {
+                "registered" => node["metadata"]["creationTimestamp"] = json!(time(millis(value))),
+                "ready-since" => node["status"]["conditions"][0]["lastTransitionTime"] = json!(time(millis(value))),
+                "type" => node["metadata"]["labels"]["type"] = json!(value),
+                "taint" => node["spec"]["taints"] = json!([{"key": value}]),
+                "kubelet" => node["status"]["nodeInfo"] = json!({"kubeletVersion": value}),
+                other => panic!("unknown word {other:?}"),
+            }
+        }
+        if words.contains(&"deleted") {
+            self.nodes.remove(name);
+            return self.apply(Change::Node(Event::Delete(decode(&node))));
+        }
+        self.nodes.insert(name.to_owned(), node.clone());
+        self.apply(Change::Node(Event::Apply(decode(&node))));
     }
 
     fn see_lease(&mut self, words: &[&str]) {
@@ -207,11 +312,18 @@ impl Case {
     }
 
     fn see_pod(&mut self, name: &str, words: &[&str]) {
+        let pod = self.pod(name, words);
+        self.apply(Change::Pod(Event::Apply(decode(&pod))));
+        self.pods.insert(name.to_owned(), pod);
+    }
+
+    fn pod(&mut self, name: &str, words: &[&str]) -> Value {
         let (mut uid, mut node, mut phase) = (name.to_owned() + "-uid", "n1", "Running");
         let (mut containers, mut sidecars, mut debuggers) = (Vec::new(), Vec::new(), Vec::new());
         let mut metadata = json!({});
         let mut spec = json!({});
         let mut conditions = Vec::new();
+        let mut rules = false;
         for word in words {
             match (*word, word.split_once('=')) {
                 ("unbound", _) => node = "",
@@ -219,6 +331,13 @@ impl Case {
                 ("shared-pid", _) => spec["shareProcessNamespace"] = json!(true),
                 ("host-pid", _) => spec["hostPID"] = json!(true),
                 ("outsider", _) => metadata["labels"] = json!({"app": "other"}),
+                ("generated", _) => metadata["generateName"] = json!(name[..name.len() - 5]),
+                ("runtime-class", _) => spec["runtimeClassName"] = json!("sandboxed"),
+                ("rules", _) => rules = true,
+                (_, Some(("policy", value))) => spec["restartPolicy"] = json!(value),
+                (_, Some(("bound", value))) => conditions.push(json!({
+                    "type": "PodScheduled", "status": "True", "lastTransitionTime": time(millis(value)),
+                })),
                 ("by-pod-gc", _) => conditions.push(disruption("DeletionByPodGC")),
                 ("evicted", _) => conditions.push(disruption("EvictionByEvictionAPI")),
                 (_, Some(("uid", value))) => value.clone_into(&mut uid),
@@ -248,30 +367,35 @@ impl Case {
             sidecars.into_iter().map(|(_, _, status)| status).filter(|s| !s.is_null()).collect();
         pod["status"]["ephemeralContainerStatuses"] =
             debuggers.into_iter().map(|(_, status)| status).filter(|s| !s.is_null()).collect();
+        if rules {
+            pod["spec"]["containers"][0]["restartPolicyRules"] = json!([{"action": "RestartAllContainers"}]);
+        }
         pod["status"]["conditions"].as_array_mut().unwrap().append(&mut conditions);
-        self.apply(Change::Pod(Event::Apply(decode(&pod))));
-        self.pods.insert(name.to_owned(), pod);
+        self.version += 1;
+        pod["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        pod
     }
 
-    fn verdict(mut self) -> String {
+    fn verdict(self) -> String {
         let group = Key::new(NAMESPACE, "web");
-        // The first look tells the index whether to seek the holder outside the group.
-        self.index.snapshot(&group);
         let snapshot = self.index.snapshot(&group).expect("a valid group");
         let holder = snapshot.lease.and_then(|l| l.record.holder()).map(ToOwned::to_owned);
-        let memory = Memory { contradicted: holder.filter(|_| self.contradicted), ..Memory::default() };
+        let memory = Memory { contradicted: holder.filter(|_| self.contradicted), ..self.memory };
         let judgement = judge_group(&snapshot, &memory, now_at(ms(self.now)));
         let clear = match judgement.clear {
             Clearable::Never => "never cleared",
             Clearable::AtOnce => "cleared at once",
-            Clearable::WhenRanOut => "cleared when it ran out",
+            Clearable::WhenExpired => "cleared when it ran out",
         };
-        let mut text = format!("{}, {clear}", judgement.verdict);
+        let mut text = format!("{}, {clear}", judgement.verdict());
         if let Some(subject) = judgement.subject {
             write!(text, "; pod {} uid {}", subject.name, subject.uid).unwrap();
         }
         if judgement.restarting {
             text.push_str(", which restarts");
+        }
+        if let Some(gap) = judgement.gap {
+            write!(text, ", but the account lacks: {gap:?}").unwrap();
         }
         if judgement.outlived {
             text.push_str(", which did not write it: so once it ran out");
@@ -288,7 +412,8 @@ fn status(name: &str, text: &str) -> Value {
     let get = |name: &str| arguments.iter().find_map(|a| a.strip_prefix(name)?.strip_prefix('='));
     let run = |at: &str, reason: &str| {
         let at = if at == "never" { json!(null) } else { time_of(&serde_json::from_str(at).unwrap(), time) };
-        json!({"terminated": {"exitCode": 1, "reason": reason, "finishedAt": at}})
+        let code = get("code").map_or(1, |code| code.parse::<i64>().unwrap());
+        json!({"terminated": {"exitCode": code, "reason": reason, "finishedAt": at}})
     };
     let plain = |at: usize| arguments.get(at).copied().filter(|a| !a.contains('='));
     let current = match state {
@@ -303,7 +428,11 @@ fn status(name: &str, text: &str) -> Value {
         other => panic!("unknown state {other:?}"),
     };
     let last = get("last").map_or(json!({}), |at| run(at, get("why").unwrap_or("Error")));
-    json!({"name": name, "state": current, "lastState": last})
+    // A kubelet counts the runs before the present one.
+    let restarts =
+        get("restarts").map_or(i64::from(state == "running" && get("last").is_some()), |n| n.parse().unwrap());
+    let id = format!("{}://{name}", get("runtime").unwrap_or("containerd"));
+    json!({"name": name, "state": current, "lastState": last, "restartCount": restarts, "containerID": id})
 }
 
 fn disruption(reason: &str) -> Value {

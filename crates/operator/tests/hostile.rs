@@ -145,7 +145,7 @@ fn plays_reach_every_verdict_by_every_row_and_clear_holders() {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let (mut verdicts, mut clears) = (BTreeSet::new(), 0);
-    for _ in 0..400 {
+    for _ in 0..700 {
         let play = play(&a_play().new_tree(&mut runner).unwrap().current());
         verdicts.extend(play.verdicts);
         clears += play.clears;

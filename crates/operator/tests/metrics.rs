@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leadergroup_api::{ReleaseForm, TransitionReason, Verdict};
+use leadergroup_api::{ReleaseForm, RuleName, TransitionReason, Verdict};
 use leadergroup_operator::audit::{Answers, BrokenOff, Question, Right, Subject};
 use leadergroup_operator::decide::{Clear, Counted, Ground};
 use leadergroup_operator::engine::{Failure, Job, Outcome, Seen};
@@ -409,7 +409,8 @@ fn full() -> Arc<Metrics> {
         moved_at: Duration::ZERO,
         holder: "billing-1".into(),
         form: ReleaseForm::Null,
-        ground: Ground::RanOut,
+        ground: Ground::Expired,
+        rule: RuleName::KubeletReportedEnd,
         verdict: Verdict::Vanished,
         evidence: String::new(),
         since: Duration::ZERO,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
-use leadergroup_api::{ReleaseForm, Verdict};
+use leadergroup_api::{ReleaseForm, RuleName, Verdict};
 use leadergroup_operator::apply::Applier;
 use leadergroup_operator::audit::Subject;
 use leadergroup_operator::decide::{Action, Clear, Ground, Notice};
@@ -32,14 +32,14 @@ async fn sent(job: Job) -> Line {
 
 fn every_job() -> Vec<Job> {
     let lease = Key::new("shop", "web");
-    let (namespace, selector) = ("shop".to_owned(), "app=web".to_owned());
     vec![
         clear(ReleaseForm::Empty),
         clear(ReleaseForm::Null),
         clear(ReleaseForm::Delete),
         Job::Act(Action::CreateLease { lease: lease.clone(), duration: 15 }),
         Job::Act(Action::ReadLease { lease }),
-        Job::Act(Action::ReadPods { namespace, selector, name: None }),
+        Job::Act(Action::ReadPods { namespace: "shop".to_owned(), name: None }),
+        Job::ReadGroup,
         Job::WriteStatus { version: "41".into(), status: Box::default() },
         Job::WriteInvalid { version: "41".into(), message: "why".into() },
         Job::Audit(Arc::new(subject())),
@@ -74,6 +74,7 @@ fn clear(form: ReleaseForm) -> Job {
         holder: "web-0".into(),
         form,
         ground: Ground::Proof,
+        rule: RuleName::KubeletReportedEnd,
         verdict: Verdict::Terminated,
         evidence: String::new(),
         since: Mono::ZERO,
@@ -101,8 +102,7 @@ async fn a_clear_names_the_lease_and_the_version_that_was_judged() {
 #[tokio::test]
 async fn candidates_are_read_past_every_cache() {
     for name in [None, Some("web-0".to_owned())] {
-        let (namespace, selector) = ("shop".to_owned(), "app=web".to_owned());
-        let (line, _) = sent(Job::Act(Action::ReadPods { namespace, selector, name })).await;
+        let (line, _) = sent(Job::Act(Action::ReadPods { namespace: "shop".to_owned(), name })).await;
         assert!(line.starts_with("GET /api/v1/namespaces/shop/pods"), "{line}");
         assert!(!line.contains("resourceVersion"), "{line}");
     }

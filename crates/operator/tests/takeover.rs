@@ -257,7 +257,7 @@ fn a_lease_that_stood_still_while_nobody_led_is_read_and_cleared_at_once() {
     let mut cluster = leading(&json!({}));
     cluster.is_stopped = true;
     cluster.delete(Kind::Pod, "web-0");
-    cluster.pass(20_000);
+    cluster.pass(30_000);
     cluster.take_over();
     assert_eq!(cluster.api.cleared.len(), 1);
     cluster.renew("web-1");

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use leadergroup_api::{
-    Holder, LeaderGroup, LeaderGroupSpec, LeaderGroupStatus, OnRestart, Policy, ReleaseForm, Transition,
-    TransitionReason, UnconfirmedPolicy, Verdict,
+    Holder, LeaderGroup, LeaderGroupSpec, LeaderGroupStatus, OnRestart, Policy, Release, Transition, TransitionReason,
+    UnconfirmedPolicy, Verdict,
 };
 
 /// A `LeaderGroup` in the making.
@@ -77,8 +77,8 @@ impl Group {
 
     /// What a cleared Lease looks like.
     #[must_use]
-    pub fn release(self, form: ReleaseForm) -> Self {
-        self.with(|spec| spec.stale_holder.release = form)
+    pub fn release(self, form: impl Into<Release>) -> Self {
+        self.with(|spec| spec.stale_holder.release = form.into())
     }
 
     /// A leader that restarts keeps its Lease until it runs out.

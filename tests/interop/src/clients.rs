@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leadergroup_api::ReleaseForm;
+use leadergroup_api::Release;
 
 use crate::build::Runtime;
 
@@ -17,8 +17,8 @@ pub struct Client {
     pub runtime: Runtime,
     /// `spec.identity` of its groups; none where the default resolves what it writes.
     pub identity: Option<&'static str>,
-    /// `spec.staleHolder.release` of its groups: the first form that its standbys understand.
-    pub release: ReleaseForm,
+    /// `spec.staleHolder.release` of its groups: `Auto`, unless its standbys understand only `Delete`.
+    pub release: Release,
     /// A variable of its environment that makes a difference.
     pub env: Option<(&'static str, &'static str)>,
     /// After how long a standby does what it will do ever after.
@@ -26,7 +26,7 @@ pub struct Client {
 }
 
 const fn client(folder: &'static str, library: &'static str, runtime: Runtime) -> Client {
-    Client { folder, library, runtime, identity: None, release: ReleaseForm::Empty, env: None, settles: Duration::ZERO }
+    Client { folder, library, runtime, identity: None, release: Release::Auto, env: None, settles: Duration::ZERO }
 }
 
 /// All of them.
@@ -41,7 +41,7 @@ pub const CLIENTS: &[Client] = &[
     Client { env: Some(("TZ", "EST5")), ..client("python-asyncio", "kubernetes-asyncio", Runtime::Pip) },
     Client {
         identity: Some("elector-{pod}-{any}"),
-        release: ReleaseForm::Delete,
+        release: Release::Delete,
         // Its standbys try three times, the last time after 15 seconds, and then wait for a deletion.
         settles: Duration::from_secs(18),
         ..client("node", "@codedependant/kubernetes-leader-election", Runtime::Npm)

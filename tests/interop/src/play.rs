@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
-use leadergroup_api::ReleaseForm;
+use leadergroup_api::{Release, ReleaseForm};
 use leadergroup_e2e::{GroupView, LeaseView, Seen, Session, Timeline};
 
 use crate::Client;
@@ -88,7 +88,7 @@ fn spec(client: Client) -> String {
     if let Some(identity) = client.identity {
         spec.push(format!("`identity: \"{identity}\"`"));
     }
-    if client.release != ReleaseForm::Empty {
+    if client.release != Release::Auto {
         spec.push(format!("`staleHolder.release: {:?}`", client.release));
     }
     if spec.is_empty() { "nothing".to_owned() } else { spec.join(", ") }

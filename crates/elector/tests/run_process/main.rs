@@ -3,6 +3,7 @@
 
 mod api;
 mod processes;
+mod unkillable;
 mod wrapper;
 
 use std::time::Duration;
@@ -19,6 +20,9 @@ const STUBBORN: &str = "
     echo started with token $ELECTOR_TOKEN of $ELECTOR_LEASE in $ELECTOR_NAMESPACE as $ELECTOR_IDENTITY
     while :; do sleep 0.05; done
 ";
+
+/// Prints whether execve grants privileges to its descendants.
+const PRIVILEGES: &str = "grep NoNewPrivs /proc/self/status";
 
 #[test]
 fn nothing_survives_the_wrapper() {
@@ -185,6 +189,22 @@ fn the_environment_tells_the_term() {
     run.until_said("started", 1);
     let said = run.said();
     assert!(said.contains("started with token 1 of billing in shop as candidate-"), "{said}");
+}
+
+#[test]
+fn program_gains_no_privileges_by_default() {
+    let mut run = Wrapper::start(PRIVILEGES);
+    assert_eq!(run.wait(), Some(0));
+    assert_eq!(run.said(), "NoNewPrivs:\t1\n");
+}
+
+#[test]
+fn program_gains_privileges_when_allowed() {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().find(|line| line.starts_with("NoNewPrivs:")).unwrap();
+    let mut run = Wrapper::start_with(&["--allow-new-privileges"], PRIVILEGES);
+    assert_eq!(run.wait(), Some(0));
+    assert_eq!(run.said().trim_end(), own, "inherited from this test");
 }
 
 #[test]

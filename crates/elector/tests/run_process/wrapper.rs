@@ -23,9 +23,22 @@ pub struct Wrapper {
     word: String,
 }
 
+const ELECTOR: &str = env!("CARGO_BIN_EXE_elector");
+
+/// Runs what follows as a root that may not signal the processes of other users.
+const WITHOUT_CAP_KILL: &[&str] = &["setpriv", "--bounding-set=-kill"];
+/// Runs what follows as such a root, to which `/proc` does not even show them.
+const WITHOUT_SEEING_OTHERS: &[&str] = &["unshare", "--mount", "sh", "-c", HIDE, "sh"];
+const HIDE: &str = "mount -t proc -o hidepid=2,gid=65534 proc /proc
+    exec setpriv --bounding-set=-kill,-sys_ptrace -- \"$@\"";
+
 fn elector() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_elector"));
-    command.stdin(Stdio::null()).env_remove("RUST_LOG");
+    command(ELECTOR)
+}
+
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).env_remove("RUST_LOG").env_remove("ELECTOR_ALLOW_NEW_PRIVILEGES");
     command
 }
 
@@ -44,17 +57,45 @@ pub fn try_to_run_with(flags: &[&str], program: &[&str]) -> (Option<i32>, String
 
 impl Wrapper {
     pub fn start(script: &str) -> Self {
-        Self::with(Api::start(), script)
+        Self::start_with(&[], script)
+    }
+
+    /// Starts a wrapper with more options of its own.
+    pub fn start_with(options: &[&str], script: &str) -> Self {
+        Self::with(Api::start(), elector(), options, script)
+    }
+
+    /// Starts a wrapper that may not signal processes of other users. Returns none where a test can't arrange that.
+    pub fn start_without_cap_kill(options: &[&str], script: &str) -> Option<Self> {
+        Self::start_below(WITHOUT_CAP_KILL, options, script)
+    }
+
+    /// Starts a wrapper that may neither signal nor see processes of other users.
+    pub fn start_without_seeing_others(options: &[&str], script: &str) -> Option<Self> {
+        Self::start_below(WITHOUT_SEEING_OTHERS, options, script)
+    }
+
+    fn start_below(prefix: &[&str], options: &[&str], script: &str) -> Option<Self> {
+        let below = |program: &str| {
+            let mut below = command(prefix[0]);
+            below.args(&prefix[1..]).arg(program);
+            below
+        };
+        if !below("true").output().is_ok_and(|output| output.status.success()) {
+            eprintln!("NOT PROVEN, for want of root: a process that can't be killed ends the wrapper");
+            return None;
+        }
+        Some(Self::with(Api::start(), below(ELECTOR), options, script))
     }
 
     /// The Lease is somebody else's for now.
     pub fn start_beside_a_leader(script: &str) -> Self {
         let api = Api::start();
         api.hold_by_another();
-        Self::with(api, script)
+        Self::with(api, elector(), &[], script)
     }
 
-    fn with(api: Api, script: &str) -> Self {
+    fn with(api: Api, mut elector: Command, options: &[&str], script: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let word = format!("word-{}-{}-end", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::tempdir().unwrap();
@@ -69,10 +110,11 @@ impl Wrapper {
         let noted = word.clone();
         api.note(move || processes::wrapped(&noted).len());
         let out = folder.path().join("out");
-        let child = elector()
+        let child = elector
             .args(["run", "--lease=billing", "--namespace=shop", "--identity"])
             .arg(format!("candidate-{word}"))
             .args(TIMING)
+            .args(options)
             .args(["--", "sh", "-c", script, &word])
             .env("KUBECONFIG", kubeconfig)
             .env("WORD", &word)
@@ -88,15 +130,19 @@ impl Wrapper {
         self.folder.path().join(name)
     }
 
+    /// What the wrapper and its watchdog logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.file("log")).unwrap()
+    }
+
     /// What the program wrote.
     pub fn said(&self) -> String {
         fs::read_to_string(self.file("out")).unwrap()
     }
 
     fn tell(&self) -> String {
-        let log = fs::read_to_string(self.file("log")).unwrap();
         let processes = processes::with_word(&self.word);
-        format!("the program:\n{}\nthe elector:\n{log}\nprocesses: {processes:?}", self.said())
+        format!("the program:\n{}\nthe elector:\n{}\nprocesses: {processes:?}", self.said(), self.log())
     }
 
     pub fn until<T>(&self, wanted: &str, find: impl FnMut() -> Option<T>) -> T {
@@ -109,7 +155,7 @@ impl Wrapper {
     }
 
     pub fn until_logged(&self, what: &str) {
-        let logged = || fs::read_to_string(self.file("log")).unwrap().contains(what).then_some(());
+        let logged = || self.log().contains(what).then_some(());
         self.until(&format!("the log has {what:?}"), logged);
     }
 

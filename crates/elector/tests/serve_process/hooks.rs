@@ -23,7 +23,7 @@ async fn the_lease_is_released_only_after_the_loss_hook_has_ended() -> Result<()
     let told = format!("{token} billing {} {}", leader.identity, leader.identity);
     assert_eq!(place.lines("notes"), [format!("gained {told}")]);
 
-    let resigning = tokio::spawn(crate::client::post(leader.address, "/v1/resign"));
+    let resigning = tokio::spawn(crate::client::post(leader.orders, "/v1/resign"));
     leader.until("the loss hook runs", async || place.lines("notes").len() == 2).await?;
     assert_eq!(place.lines("notes")[1], format!("lost it {told}"));
     assert!(!leader.leads().await, "it told its clients before");

@@ -101,17 +101,24 @@ async fn a_draining_leader_leads_on_until_its_program_resigns() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_programs_on_loopback_can_make_a_leader_resign() -> Result<()> {
+async fn orders_are_taken_at_their_own_address_only() -> Result<()> {
     let Some(place) = Place::open("loopback").await? else { return Ok(()) };
     let leader = place.candidate("billing-1").everywhere().start().await?;
     leader.until_it_leads().await?;
     assert!(leader.log().contains("WARN serving beyond this pod"), "{}", leader.log());
-    let Some(ip) = own_address() else { return Ok(()) };
-    let address = SocketAddr::new(ip, leader.address.port());
     for path in ["/v1/resign", "/v1/step-down"] {
-        assert_eq!(client::post(address, path).await?.code, 403, "{path}");
+        let answer = client::post(leader.address, path).await?;
+        assert_eq!(answer.code, 403, "{path}");
+        assert!(answer.body.contains(&leader.orders.to_string()), "{answer:?}");
+        assert_eq!(client::get(leader.orders, path).await?.code, 405, "{path}");
     }
-    assert_eq!(client::get(address, "/leader").await?.code, 200);
+    if let Some(ip) = own_address() {
+        let address = SocketAddr::new(ip, leader.address.port());
+        assert_eq!(client::post(address, "/v1/resign").await?.code, 403);
+        assert_eq!(client::get(address, "/leader").await?.code, 200);
+        assert!(client::post(SocketAddr::new(ip, leader.orders.port()), "/v1/resign").await.is_err());
+    }
+    assert!(leader.leads().await, "{}", leader.log());
     assert_eq!(leader.post("/v1/resign").await?.code, 200);
     Ok(())
 }

@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use leadergroup_cluster::{Cluster, Signal};
 use rustix::process::{Pid, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -85,6 +85,15 @@ impl Place {
         Ok(path.to_string_lossy().into_owned())
     }
 
+    /// Creates the Lease as another writes it.
+    pub async fn create_lease(&self, spec: Value) -> Result<()> {
+        let kind = ApiResource::erase::<Lease>(&());
+        let leases: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let lease = DynamicObject::new(LEASE, &kind).data(json!({"spec": spec}));
+        leases.create(&PostParams::default(), &lease).await?;
+        Ok(())
+    }
+
     /// Who holds the Lease by the API server's word.
     pub async fn holder(&self) -> Result<Option<String>> {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -140,7 +149,9 @@ impl Build<'_> {
 
     /// Starts it, and waits until it answers.
     pub async fn start(self) -> Result<Candidate> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let (free, also_free) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+        let (port, orders) = (free.local_addr()?.port(), also_free.local_addr()?);
+        drop((free, also_free));
         let config = self.place.file(&format!("{}-{port}.kubeconfig", self.name));
         std::fs::write(&config, serde_json::to_string(&self.kubeconfig)?)?;
         let log = self.place.file(&format!("{}-{port}.log", self.name));
@@ -149,6 +160,7 @@ impl Build<'_> {
         let child = Command::new(env!("CARGO_BIN_EXE_elector"))
             .args(["serve", "--lease", LEASE, "--namespace", &self.place.namespace])
             .arg(format!("--address={}:{port}", self.ip))
+            .arg(format!("--orders-address={orders}"))
             .arg(format!("--lease-duration={duration}s"))
             .arg(format!("--renew-deadline={deadline}s"))
             .arg(format!("--retry-period={retry}s"))
@@ -162,7 +174,7 @@ impl Build<'_> {
             .kill_on_drop(true)
             .spawn()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let candidate = Candidate { identity: format!("{}_5f2c", self.name), address, log, child };
+        let candidate = Candidate { identity: format!("{}_5f2c", self.name), address, orders, log, child };
         candidate.until("it answers", async || get(address, "/healthz").await.is_ok()).await?;
         Ok(candidate)
     }
@@ -172,6 +184,8 @@ impl Build<'_> {
 pub struct Candidate {
     pub identity: String,
     pub address: SocketAddr,
+    /// Where it takes orders.
+    pub orders: SocketAddr,
     log: PathBuf,
     child: Child,
 }
@@ -183,7 +197,7 @@ impl Candidate {
 
     /// Asks it to step down or to resign, and waits until that is done.
     pub async fn post(&self, path: &str) -> Result<Answer> {
-        post(self.address, path).await
+        post(self.orders, path).await
     }
 
     /// The answer of `/v1/leadership`.

@@ -40,17 +40,19 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, Pat
 use kube::{Api, Client};
 use leadergroup_api::{LeaderGroup, LeaderGroupSpec, LeaderGroupStatus, MANAGER, ReleaseForm};
 use leadergroup_elector::lease::TIMING;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::candidacy::Leads;
 use crate::decide::{Action, Clear, status};
 use crate::engine::{Failure, Job, Outcome, Work};
 use crate::index::Key;
 use crate::time::Clock;
-use crate::wire::{LeaseWire, PodWire};
+use crate::wire::{GroupWire, LeaseWire, PodWire};
 
 /// How long one request may take. Past that its outcome counts as unknown.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How many pods one page of a list has.
+const PAGE: u32 = 500;
 
 /// Carries out what the engine decided.
 #[derive(Clone)]
@@ -88,13 +90,11 @@ impl Applier {
                 let result = self.send(work, leases.patch(&lease.name, &params, &Patch::Merge(&patch))).await.map(Some);
                 Outcome::Lease { requested_at, result }
             }
-            Job::Act(Action::ReadPods { namespace, selector, name }) => {
+            Job::Act(Action::ReadPods { namespace, name }) => {
                 let pods = Api::<PodWire>::namespaced(self.client.clone(), namespace);
-                let result = if let Some(name) = name {
-                    self.send(work, pods.get_opt(name)).await.map(Vec::from_iter)
-                } else {
-                    let params = ListParams::default().labels(selector);
-                    self.send(work, pods.list(&params)).await.map(|list| list.items)
+                let result = match name {
+                    Some(name) => self.send(work, pods.get_opt(name)).await.map(Vec::from_iter),
+                    None => self.list(work, &pods).await,
                 };
                 Outcome::Pods { requested_at, name: name.clone(), result }
             }
@@ -102,6 +102,11 @@ impl Applier {
                 Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(work, clear).await }
             }
             Job::Route(step) => Outcome::Routed { step: step.clone(), result: self.route(work, step).await },
+            Job::ReadGroup => {
+                let groups = Api::<GroupWire>::namespaced(self.client.clone(), &work.group.namespace);
+                let result = self.send(work, groups.get_opt(&work.group.name)).await;
+                Outcome::Group { result: result.map(|group| group.map(Box::new)) }
+            }
             Job::WriteStatus { version, status } => {
                 Outcome::Status { result: self.write_status(work, version, status).await.map(Some) }
             }
@@ -129,6 +134,20 @@ impl Applier {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(failure(&error)),
             Err(_) => Err(Failure::Unknown(format!("no answer from the API server within {} s", DEADLINE.as_secs()))),
+        }
+    }
+
+    /// Lists a namespace's pods page by page.
+    async fn list(&self, work: &Work, pods: &Api<PodWire>) -> Result<Vec<PodWire>, Failure> {
+        let mut found = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let page = self.send(work, pods.list(&params)).await?;
+            found.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(found),
+            }
         }
     }
 
@@ -161,26 +180,40 @@ impl Applier {
         }
     }
 
-    /// Changes exactly the judged version, by a patch that names it: the API server refuses it for any other, and
-    /// fields this operator does not know stay as they are.
+    /// Changes exactly the judged version: the API server refuses it for any other.
     async fn clear(&self, work: &Work, clear: &Clear) -> Result<Option<LeaseWire>, Failure> {
-        let leases = self.leases(&clear.lease);
         let holder = match clear.form {
             ReleaseForm::Empty => json!(""),
             ReleaseForm::Null => json!(null),
-            ReleaseForm::Delete => {
-                let preconditions =
-                    Preconditions { uid: Some(clear.uid.clone()), resource_version: Some(clear.version.clone()) };
-                let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-                return self.send(work, leases.delete(&clear.lease.name, &params)).await.map(|_| None);
-            }
+            ReleaseForm::Delete => return self.delete(work, clear).await,
         };
+        self.release(work, clear, &clear.version, &holder).await.map(Some)
+    }
+
+    /// Patches the Lease of this version, so that fields this operator does not know stay as they are.
+    async fn release(&self, work: &Work, clear: &Clear, version: &str, holder: &Value) -> Result<LeaseWire, Failure> {
         let patch = json!({
-            "metadata": {"resourceVersion": clear.version, "uid": clear.uid},
+            "metadata": {"resourceVersion": version, "uid": clear.uid},
             "spec": {"holderIdentity": holder, "leaseDurationSeconds": 1},
         });
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        self.send(work, leases.patch(&clear.lease.name, &params, &Patch::Merge(&patch))).await.map(Some)
+        let leases = self.leases(&clear.lease);
+        self.send(work, leases.patch(&clear.lease.name, &params, &Patch::Merge(&patch))).await
+    }
+
+    /// Deletes the Lease. One that has finalizers is answered, and stays with its holder: that version is released then.
+    async fn delete(&self, work: &Work, clear: &Clear) -> Result<Option<LeaseWire>, Failure> {
+        let preconditions =
+            Preconditions { uid: Some(clear.uid.clone()), resource_version: Some(clear.version.clone()) };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let deleted = self.send(work, self.leases(&clear.lease).delete(&clear.lease.name, &params)).await?;
+        let stays = deleted.left().filter(|lease| lease.metadata.deletion_timestamp.is_some());
+        let Some(lease) = stays.filter(|lease| lease.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty()))
+        else {
+            return Ok(None);
+        };
+        let version = lease.metadata.resource_version.unwrap_or_default();
+        self.release(work, clear, &version, &json!("")).await.map(Some)
     }
 
     async fn write_status(

@@ -1,6 +1,6 @@
 //! What can be done about a group's Lease, and what there is to tell.
 
-use leadergroup_api::{ReleaseForm, Verdict};
+use leadergroup_api::{ReleaseForm, RuleName, Verdict};
 
 use crate::index::Key;
 use crate::model::AskedTiming;
@@ -32,14 +32,12 @@ pub enum Action {
         /// Which.
         lease: Key,
     },
-    /// Read the candidates, to know whether another run of the holder is accounted for nowhere.
+    /// Read the pods that may be the holder, to know whether another run of it is accounted for nowhere.
     ReadPods {
         /// The namespace.
         namespace: String,
-        /// The group's label selector.
-        selector: String,
         /// The only pod to read, where no other can be the holder: the API server answers that without the wait for
-        /// its cache that a consistent list costs.
+        /// its cache that a consistent list costs. All pods of the namespace otherwise.
         name: Option<String>,
     },
     /// Clear the holder.
@@ -63,6 +61,8 @@ pub struct Clear {
     pub form: ReleaseForm,
     /// What allows it.
     pub ground: Ground,
+    /// The rule it rests on.
+    pub rule: RuleName,
     /// The verdict it rests on.
     pub verdict: Verdict,
     /// The evidence it rests on.
@@ -76,8 +76,8 @@ pub struct Clear {
 pub enum Ground {
     /// The holder is proven dead.
     Proof,
-    /// The Lease ran out, so any candidate may take it anyway.
-    RanOut,
+    /// The Lease expired and nobody took it.
+    Expired,
     /// The user accepts that it may be alive.
     RiskAccepted,
 }

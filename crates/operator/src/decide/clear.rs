@@ -3,15 +3,15 @@
 //! An early clear happens in two steps. First the candidates are read from the API server, after the judged
 //! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
 
-use leadergroup_api::{OnRestart, UnconfirmedPolicy, Verdict};
+use leadergroup_api::{ReleaseForm, UnconfirmedPolicy, Verdict};
 use leadergroup_elector::Timing;
 
 use super::action::{Action, Clear, Ground};
 use super::memory::{Memory, ReadPods};
-use super::{Wake, known};
+use super::{Wake, facts};
 use crate::index::{Key, Observed, Snapshot};
 use crate::judge::{Clearable, Judgement, judge};
-use crate::model::{Gone, Lease, Phase, Pod};
+use crate::model::{Gone, Lease, Pod};
 use crate::time::{Mono, Now};
 
 /// How long to wait for the watch to catch up with a reading that contradicts it.
@@ -51,16 +51,14 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
     };
     let kept = is_kept(snapshot, judgement);
     let mut next = match judgement.clear {
-        // Nobody whose Lease has run out leads, or is sent traffic.
-        Clearable::Never if lease.record.holder().is_some() => until_it_runs_out(lease, plan.duration, key, now),
+        // Nobody whose Lease has expired leads, or is sent traffic.
+        Clearable::Never if lease.record.holder().is_some() => until_it_expires(lease, plan.duration, key, now),
         Clearable::Never => Next::default(),
-        Clearable::AtOnce if !kept && memory.unaccounted.is_none() => {
-            at_once(snapshot, memory, judgement, lease, key, now)
-        }
-        Clearable::AtOnce | Clearable::WhenRanOut => when_ran_out(snapshot, memory, judgement, lease, key, now),
+        Clearable::AtOnce if !kept => at_once(snapshot, memory, judgement, lease, key, now),
+        Clearable::AtOnce | Clearable::WhenExpired => when_expired(snapshot, memory, judgement, lease, key, now),
     };
-    if let Some(at) = judgement.recheck_at.filter(|at| next.action.is_none() && *at < lease.runs_out_at(plan.duration))
-    {
+    let is_sooner = |at: &Mono| lease.expires_at(plan.duration).is_none_or(|expires| *at < expires);
+    if let Some(at) = judgement.recheck_at.filter(|at| next.action.is_none() && is_sooner(at)) {
         next.wake = Some(Wake::At(match next.wake {
             Some(Wake::At(due)) => due.min(at),
             _ => at,
@@ -83,7 +81,7 @@ fn ask_timing(
 ) -> Option<Action> {
     let plan = snapshot.plan;
     let timing = [plan.duration, plan.renew_deadline, plan.retry_period];
-    let theirs = matches!(judgement.verdict, Verdict::Alive | Verdict::Free | Verdict::LeaseExpired);
+    let theirs = matches!(judgement.verdict(), Verdict::Alive | Verdict::Free | Verdict::LeaseExpired);
     let asked = lease.asks.unwrap_or_else(|| {
         let default = Timing::DEFAULT;
         [default.lease_duration(), default.renew_deadline(), default.retry_period()].map(|span| span.as_secs())
@@ -99,59 +97,103 @@ fn ask_timing(
 
 /// Whether the holder is a pod that restarts and may come back to its Lease until that runs out.
 pub(super) fn is_kept(snapshot: &Snapshot<'_>, judgement: &Judgement) -> bool {
-    let restarts = judgement.restarting || judgement.verdict == Verdict::Unproven;
-    restarts && snapshot.plan.stale_holder.on_restart == OnRestart::Keep
+    let restarts = judgement.restarting || judgement.verdict() == Verdict::Unproven;
+    let library = snapshot.lease.and_then(|lease| lease.library);
+    restarts && snapshot.plan.stale_holder.on_restart.keeps(library, outlives_restarts(snapshot, judgement))
+}
+
+/// Whether the holder's next run goes by the same identity: it is the pod's name, with nothing of the run's own.
+fn outlives_restarts(snapshot: &Snapshot<'_>, judgement: &Judgement) -> bool {
+    let holder = snapshot.lease.and_then(|l| l.record.holder());
+    judgement.subject.as_ref().is_some_and(|subject| Some(subject.name.as_str()) == holder)
 }
 
 /// After how many seconds without proof and without a renewal the user accepts the risk, if ever.
 pub(super) fn accepted_after(snapshot: &Snapshot<'_>, judgement: &Judgement) -> Option<u64> {
     let unconfirmed = &snapshot.plan.stale_holder.unconfirmed;
     let accepts = unconfirmed.policy == UnconfirmedPolicy::AcceptRisk
-        && judgement.verdict != Verdict::Ambiguous
+        && judgement.verdict() != Verdict::Ambiguous
         && !is_kept(snapshot, judgement)
         && snapshot.observed.is_none();
     unconfirmed.after_seconds.filter(|_| accepts).and_then(|s| u64::try_from(s).ok())
 }
 
-/// Waits for the Lease to run out; once it seems so, asks the API server whether it is so.
-fn until_it_runs_out(lease: &Lease, duration: u64, key: Key, now: Now) -> Next {
-    if lease.ran_out(duration) {
-        Next::default()
-    } else if now.mono >= lease.runs_out_at(duration) {
-        Next::act(Action::ReadLease { lease: key })
-    } else {
-        Next { wake: Some(Wake::WhenLeaseRunsOut), ..Next::default() }
+/// Waits for the Lease to expire; once it seems so, asks the API server whether it has.
+fn until_it_expires(lease: &Lease, duration: u64, key: Key, now: Now) -> Next {
+    match lease.expires_at(duration) {
+        None => Next::default(),
+        Some(_) if lease.has_expired(duration) => Next::default(),
+        Some(at) if now.mono >= at => Next::act(Action::ReadLease { lease: key }),
+        Some(_) => Next { wake: Some(Wake::WhenLeaseExpires), ..Next::default() },
     }
 }
 
-fn when_ran_out(
+/// Clears a holder that may be alive: not before its Lease has expired, or when the user accepts the risk.
+///
+/// A Lease that expires is not written to at that moment. Candidates take it by themselves, and some count a write as a
+/// renewal. It is cleared one duration later, if nobody has taken it, so that no stale holder stays. Where candidates need
+/// the Lease to be deleted, nobody else takes it.
+fn when_expired(
     snapshot: &Snapshot<'_>,
-    memory: &Memory,
+    memory: &mut Memory,
     judgement: &Judgement,
     lease: &Lease,
     key: Key,
     now: Now,
 ) -> Next {
     let plan = snapshot.plan;
+    if moved_after_proof(memory, lease) {
+        return contradicted(memory, lease);
+    }
+    if needs_to_settle(memory) {
+        return Next::act(Action::ReadLease { lease: key });
+    }
     if snapshot.observed.is_some() {
-        return until_it_runs_out(lease, plan.duration, key, now);
+        return until_it_expires(lease, plan.duration, key, now);
     }
-    if lease.ran_out(plan.duration) {
-        return Next::act(clear(snapshot, memory, judgement, lease, key, Ground::RanOut));
-    }
-    let Some(after) = accepted_after(snapshot, judgement) else {
-        return until_it_runs_out(lease, plan.duration, key, now);
+    let due = match release_form(snapshot) {
+        ReleaseForm::Delete => lease.expires_at(plan.duration),
+        _ => lease.abandoned_at(plan.duration),
     };
-    let due = since(memory, now).max(lease.moved_at).saturating_add(Mono::from_secs(after));
-    if now.mono >= due {
-        Next::act(clear(snapshot, memory, judgement, lease, key, Ground::RiskAccepted))
-    } else if due < lease.runs_out_at(plan.duration) {
-        Next::wake(due)
-    } else {
-        until_it_runs_out(lease, plan.duration, key, now)
+    if lease.was_read_after(due) {
+        return Next::act(clear(snapshot, memory, judgement, lease, key, Ground::Expired));
+    }
+    if let Some(after) = accepted_after(snapshot, judgement).filter(|_| !lease.has_expired(plan.duration)) {
+        let accepted = since(memory, now).max(lease.moved_at).saturating_add(Mono::from_secs(after));
+        if now.mono >= accepted {
+            return Next::act(clear(snapshot, memory, judgement, lease, key, Ground::RiskAccepted));
+        }
+        if lease.expires_at(plan.duration).is_none_or(|at| accepted < at) {
+            return Next::wake(accepted);
+        }
+    }
+    if !lease.has_expired(plan.duration) {
+        return until_it_expires(lease, plan.duration, key, now);
+    }
+    match due {
+        Some(at) if now.mono >= at => Next::act(Action::ReadLease { lease: key }),
+        Some(at) => Next::wake(at),
+        None => Next::default(),
     }
 }
 
+/// Whether the Lease moved although its holder was proven dead before.
+fn moved_after_proof(memory: &Memory, lease: &Lease) -> bool {
+    let settled = memory.proof.as_ref().and_then(|proof| proof.settled);
+    settled.is_some_and(|settled| lease.moved_at > settled)
+}
+
+/// Without a write that settles it, only a read tells later moves of the Lease from those before the proof.
+fn needs_to_settle(memory: &Memory) -> bool {
+    memory.proof.as_ref().is_some_and(|proof| proof.settled.is_none())
+}
+
+fn contradicted(memory: &mut Memory, lease: &Lease) -> Next {
+    memory.contradicted = lease.record.holder().map(ToOwned::to_owned);
+    Next { contradicted: true, ..Next::default() }
+}
+
+/// Clears a holder that is proven dead, once a reading of the pods confirms it.
 fn at_once(
     snapshot: &Snapshot<'_>,
     memory: &mut Memory,
@@ -161,35 +203,32 @@ fn at_once(
     now: Now,
 ) -> Next {
     let plan = snapshot.plan;
-    let settled = memory.proof.as_ref().and_then(|p| p.settled);
-    let moved_after_proof = settled.is_some_and(|settled| lease.moved_at > settled);
+    let moved_after_proof = moved_after_proof(memory, lease);
     let due = since(memory, now) + Mono::from_secs(plan.stale_holder.delay_seconds.max(0).unsigned_abs().into());
-    // Without a write that settles it, only a read tells later moves of the Lease from those before the proof.
-    if memory.proof.is_some()
-        && settled.is_none()
-        && (snapshot.observed.is_some() || judgement.outlived || now.mono < due)
-    {
+    if needs_to_settle(memory) && (snapshot.observed.is_some() || judgement.outlived || now.mono < due) {
         return Next::act(Action::ReadLease { lease: key });
     }
     if !moved_after_proof && now.mono < due {
         return Next::wake(due);
     }
-    let Some(read) = memory.read_pods.as_ref().filter(|read| read.requested_at >= lease.moved_at) else {
-        return Next::act(read_pods(snapshot, key));
+    let Some(read) = memory.read_pods.as_ref().filter(|read| suffices(snapshot, lease, read)) else {
+        return Next::act(read_pods(snapshot, lease, key));
     };
     if by_reading(snapshot, memory, read, now).clear != Clearable::AtOnce {
         let catches_up_at = read.requested_at + CATCH_UP;
-        let wait =
-            if now.mono < catches_up_at { Next::wake(catches_up_at) } else { Next::act(read_pods(snapshot, key)) };
+        let wait = if now.mono < catches_up_at {
+            Next::wake(catches_up_at)
+        } else {
+            Next::act(read_pods(snapshot, lease, key))
+        };
         let is_new = memory.read_pods.as_mut().is_some_and(|read| !std::mem::replace(&mut read.contradicted, true));
         return Next { contradicted_by_reading: is_new, ..wait };
     }
     if moved_after_proof {
-        memory.contradicted = lease.record.holder().map(ToOwned::to_owned);
-        return Next { contradicted: true, ..Next::default() };
+        return contradicted(memory, lease);
     }
     if judgement.outlived {
-        return when_ran_out(snapshot, memory, judgement, lease, key, now);
+        return when_expired(snapshot, memory, judgement, lease, key, now);
     }
     if snapshot.observed.is_some() {
         memory.would_clear_at.get_or_insert(now.mono);
@@ -198,43 +237,70 @@ fn at_once(
     Next::act(clear(snapshot, memory, judgement, lease, key, Ground::Proof))
 }
 
-/// The reading that an early clear needs: of the one pod that can be the holder, or of all candidates.
-fn read_pods(snapshot: &Snapshot<'_>, key: Key) -> Action {
+/// The only pod that can be the holder, if the watch has brought all that may go by its name.
+fn only_pod(snapshot: &Snapshot<'_>, lease: &Lease) -> Option<String> {
     let goes_by_name =
         |pod: &Pod| !pod.host_network && pod.hostname.as_ref().is_none_or(|h| *h == pod.name) && !pod.name_is_cut();
-    let known = snapshot.candidates.iter().copied().chain(snapshot.gone.iter().map(|g| &g.pod));
-    let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
-    let name = snapshot.plan.identity.only_name(holder).filter(|_| known.into_iter().all(goes_by_name));
-    Action::ReadPods { namespace: key.namespace, selector: snapshot.plan.selector.to_string(), name }
+    let gone = snapshot.gone.iter().map(|gone| &gone.pod);
+    let holder = lease.record.holder().unwrap_or_default();
+    let mut fitting = snapshot.candidates.iter().chain(&snapshot.others).copied().chain(gone);
+    let name = snapshot.plan.identity.only_name(holder)?;
+    (snapshot.pods.is_up_to(&lease.version) && fitting.all(goes_by_name)).then_some(name)
 }
 
-/// The judgement by the candidates as read from the API server. What the index knows and the reading lacks was deleted.
+/// The reading that an early clear needs: of the one pod that can be the holder, or of all pods.
+fn read_pods(snapshot: &Snapshot<'_>, lease: &Lease, key: Key) -> Action {
+    Action::ReadPods { namespace: key.namespace, name: only_pod(snapshot, lease) }
+}
+
+/// Whether the reading was made of this version of the Lease, and of all pods that may be the holder.
+fn suffices(snapshot: &Snapshot<'_>, lease: &Lease, read: &ReadPods) -> bool {
+    read.requested_at >= lease.moved_at && (read.name.is_none() || read.name == only_pod(snapshot, lease))
+}
+
+/// The judgement by the pods as read from the API server. What the index knows and the reading lacks was deleted.
 fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: Now) -> Judgement {
-    let mut known = known(snapshot, memory, now);
+    let mut facts = facts(snapshot, memory, now);
+    let plan = snapshot.plan;
+    let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
     let was_asked_for = |pod: &Pod| read.name.as_ref().is_none_or(|name| *name == pod.name);
-    let missing: Vec<Gone> = snapshot
-        .candidates
-        .iter()
-        .filter(|cached| was_asked_for(cached) && !read.pods.iter().any(|p| p.uid == cached.uid))
-        .map(|cached| Gone { pod: (*cached).clone(), at: read.requested_at, seen: false })
+    let known = || snapshot.candidates.iter().chain(&snapshot.others).copied();
+    let missing: Vec<Gone> = known()
+        .filter(|cached| was_asked_for(cached) && !read.pods.iter().any(|p| p.is_same(cached)))
+        .filter(|cached| plan.identity.fits(holder, *cached))
+        .map(|cached| Gone { pod: cached.clone(), at: read.requested_at, seen: false, epoch: cached.epoch })
         .collect();
-    known.gone.extend(&missing);
-    let pods: Vec<Pod> = read.pods.iter().map(|pod| with_doubt(snapshot, pod)).collect();
-    known.candidates.retain(|pod| !was_asked_for(pod));
-    known.candidates.extend(&pods);
-    judge(&known)
+    let pods: Vec<Pod> = read.pods.iter().map(|pod| with_history(known(), pod, now)).collect();
+    // A run that may live, or one that nobody saw, is no less so in a reading.
+    let gap = |pod: &Pod| plan.identity.fits(holder, pod).then(|| plan.watched_of(pod).find_map(|c| c.gap)).flatten();
+    facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap));
+    facts.gone.extend(&missing);
+    facts.candidates.retain(|pod| !was_asked_for(pod));
+    facts.others.retain(|pod| !was_asked_for(pod));
+    let (candidates, others): (Vec<&Pod>, Vec<&Pod>) = pods.iter().partition(|pod| plan.selects(pod));
+    facts.candidates.extend(candidates);
+    facts.others.extend(others.into_iter().filter(|pod| plan.identity.fits(holder, *pod)));
+    judge(&facts)
 }
 
-/// A pod as read, with what the index knows about whose word its phase is.
-fn with_doubt(snapshot: &Snapshot<'_>, pod: &Pod) -> Pod {
-    let cached = snapshot.candidates.iter().find(|c| c.uid == pod.uid && c.phase == Phase::Terminal);
-    let node_ready = || snapshot.nodes.iter().any(|(name, node)| pod.node.as_deref() == Some(*name) && node.ready);
-    let in_doubt = pod.phase == Phase::Terminal && cached.map_or_else(|| !node_ready(), |c| c.phase_in_doubt);
-    Pod { phase_in_doubt: in_doubt, ..pod.clone() }
+/// A pod as read, with what the index knows of its past.
+fn with_history<'p>(mut known: impl Iterator<Item = &'p Pod>, read: &Pod, now: Now) -> Pod {
+    let mut pod = read.clone();
+    pod.follow(known.find(|known| known.is_same(read)), now);
+    pod
 }
 
 fn since(memory: &Memory, now: Now) -> Mono {
     memory.verdict.as_ref().map_or(now.mono, |s| s.since)
+}
+
+/// The form of a clear. A Lease with finalizers would stay, held, when it is deleted.
+fn release_form(snapshot: &Snapshot<'_>) -> ReleaseForm {
+    let library = snapshot.lease.and_then(|lease| lease.library);
+    match snapshot.plan.stale_holder.release.form(library) {
+        ReleaseForm::Delete if snapshot.lease.is_some_and(|lease| lease.has_finalizers) => ReleaseForm::Empty,
+        form => form,
+    }
 }
 
 fn clear(
@@ -251,10 +317,11 @@ fn clear(
         version: lease.version.clone(),
         moved_at: lease.moved_at,
         holder: lease.record.holder().unwrap_or_default().to_owned(),
-        form: snapshot.plan.stale_holder.release,
+        form: release_form(snapshot),
         ground,
-        verdict: judgement.verdict,
-        evidence: judgement.evidence.clone(),
+        rule: judgement.rule.name(),
+        verdict: judgement.verdict(),
+        evidence: judgement.evidence(),
         since: memory.verdict.as_ref().map_or(lease.moved_at, |s| s.since),
     })
 }

@@ -14,7 +14,7 @@ use super::memory::Memory;
 use super::terms::Terms;
 use crate::index::Snapshot;
 use crate::judge::Judgement;
-use crate::model::{Came, Lease, Phase, Pod, State};
+use crate::model::{Lease, Phase, Pod, Source, State};
 use crate::renewals::{Rhythm, TOLD_FOR};
 use crate::time::{Mono, Now};
 
@@ -91,7 +91,7 @@ pub(super) fn follow(
         memory.conduct.advice = advice(base, snapshot, terms, now);
         memory.conduct.late = None;
     }
-    let leader = judgement.subject.as_ref().filter(|_| judgement.verdict == Verdict::Alive);
+    let leader = judgement.subject.as_ref().filter(|_| judgement.verdict() == Verdict::Alive);
     let leader = leader.and_then(|s| snapshot.candidates.iter().find(|pod| pod.uid == s.uid));
     let unready = leader.filter(|pod| !pod.ready && !pod.leaving).map(|pod| pod.uid.clone());
     let told_before = |c: &Condition| c.type_ == LEADER_SUSPECT && c.reason == LEADER_NOT_READY;
@@ -144,7 +144,7 @@ fn flapping(told: &mut Told, snapshot: &Snapshot<'_>, history: &[Transition], wi
 fn timing(told: &mut Told, snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement, now: Now) {
     let suspect = |reason: &str, message: String| Draft::new(TIMING_SUSPECT, true, reason, message);
     let plan = snapshot.plan;
-    let lease = snapshot.lease.filter(|_| matches!(judgement.verdict, Verdict::Alive | Verdict::LeaseExpired));
+    let lease = snapshot.lease.filter(|_| matches!(judgement.verdict(), Verdict::Alive | Verdict::LeaseExpired));
     if let Some(lease) = lease {
         told.recheck(follow_late(snapshot, lease, &mut memory.conduct, now));
     }
@@ -194,8 +194,8 @@ fn follow_late(snapshot: &Snapshot<'_>, lease: &Lease, conduct: &mut Conduct, no
 fn advice(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, terms: &Terms, now: Now) -> Option<Advice> {
     let newest = terms.history.first()?;
     // The moment at which a Lease runs out is that at which it is read, and often that at which another takes it.
-    let lease = snapshot.lease.filter(|lease| lease.came != Came::Listed)?;
-    let (former, before) = (base.holder.as_ref()?, lease.before.as_ref().filter(|before| !before.came.after_gap())?);
+    let lease = snapshot.lease.filter(|lease| lease.source != Source::List)?;
+    let (former, before) = (base.holder.as_ref()?, lease.before.as_ref().filter(|before| !before.source.after_gap())?);
     let runs = |pod: &&Pod| {
         Some(&pod.uid) == former.pod_uid.as_ref()
             && pod.phase == Phase::Live

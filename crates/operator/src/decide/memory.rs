@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use leadergroup_api::{LeaderGroupStatus, TransitionReason, Verdict};
 
+use super::account::{AccountState, Before};
 use super::action::{Clear, Ground};
 use super::condition::HOLDER_SUSPECT;
 use super::conduct::Conduct;
@@ -31,10 +32,9 @@ pub struct Memory {
     pub proof: Option<Proof>,
     /// The holder whose Lease moved although it was proven to have ended.
     pub contradicted: Option<String>,
-    /// The holder whose pod neither exists nor is remembered: its process may live on under the identity of a pod that
-    /// took its name, so that pod's end proves nothing.
-    pub unaccounted: Option<String>,
-    /// The candidates as last read from the API server.
+    /// The processes that may have written the Lease.
+    pub account: Option<AccountState>,
+    /// The pods as last read from the API server.
     pub read_pods: Option<ReadPods>,
     /// A pod under the holder's identity, other than the one that held it.
     pub successor: Option<Successor>,
@@ -128,12 +128,12 @@ pub struct Proof {
     pub settled: Option<Mono>,
 }
 
-/// The candidates as read from the API server.
+/// The pods as read from the API server.
 #[derive(Clone, Debug)]
 pub struct ReadPods {
     /// When they were asked for.
     pub requested_at: Mono,
-    /// The only pod that was asked for; all candidates if none.
+    /// The only pod that was asked for; all of the namespace if none.
     pub name: Option<String>,
     /// What came back.
     pub pods: Vec<Pod>,
@@ -170,6 +170,15 @@ impl Memory {
         base
     }
 
+    /// What was known of the account before this decision.
+    pub fn before_account<'a>(&'a self, stored: &'a LeaderGroupStatus) -> Before<'a> {
+        Before {
+            state: self.account.as_ref(),
+            stored: stored.account.as_ref(),
+            stored_holder: stored.holder.as_ref().map(|holder| holder.identity.as_str()),
+        }
+    }
+
     /// A status is on its way to the API server.
     pub fn note_status_sent(&mut self, status: &LeaderGroupStatus) {
         if !self.beginning.is_accepted {
@@ -192,28 +201,10 @@ impl Memory {
         self.is_first() && !self.beginning.caught_up
     }
 
-    /// Compares the pod that the status names as the holder's with those that exist or are remembered. It may be neither:
-    /// deleted while no operator ran, while the spec could not be used, or once it had left the selector.
-    pub(super) fn note_missing_pod(&mut self, snapshot: &Snapshot<'_>, base: &LeaderGroupStatus) {
-        let holder = snapshot.lease.and_then(|l| l.record.holder());
-        let Some(stored) = base.holder.as_ref().filter(|stored| holder == Some(&stored.identity)) else {
-            return;
-        };
-        let is_known = |uid: &String| {
-            let gone = snapshot.gone.iter().map(|g| &g.pod);
-            snapshot.candidates.iter().copied().chain(gone).any(|pod| pod.uid == *uid) || snapshot.outsider.is_some()
-        };
-        let was_lost =
-            self.is_first() && matches!(stored.verdict, Verdict::Ambiguous | Verdict::Vanished | Verdict::Unresolved);
-        if was_lost || stored.pod_uid.as_ref().is_some_and(|uid| !is_known(uid)) {
-            self.unaccounted = Some(stored.identity.clone());
-        }
-    }
-
     /// Takes in a new judgement.
     pub(super) fn note(&mut self, snapshot: &Snapshot<'_>, judgement: &Judgement, base: &LeaderGroupStatus, now: Now) {
         let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
-        let verdict = judgement.verdict;
+        let verdict = judgement.verdict();
         if !self.verdict.as_ref().is_some_and(|s| s.holder == holder && s.verdict == verdict) {
             self.verdict = Some(Standing { holder: holder.to_owned(), verdict, since: now.mono });
         }
@@ -223,9 +214,6 @@ impl Memory {
             }
             if self.contradicted.as_deref().is_some_and(|c| c != holder) {
                 self.contradicted = None;
-            }
-            if self.unaccounted.as_deref().is_some_and(|u| u != holder) {
-                self.unaccounted = None;
             }
         }
         if verdict == Verdict::Terminated {
@@ -274,7 +262,7 @@ impl Memory {
         }
         self.end = Some(match clear.ground {
             Ground::Proof => End { at: self.end.map_or(now.mono, |e| e.at), reason: TransitionReason::Cleared },
-            Ground::RanOut => End { at: clear.moved_at, reason: TransitionReason::Expired },
+            Ground::Expired => End { at: clear.moved_at, reason: TransitionReason::Expired },
             Ground::RiskAccepted => End { at: clear.moved_at, reason: TransitionReason::ClearedUnconfirmed },
         });
         self.error = None;

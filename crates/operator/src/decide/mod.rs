@@ -4,6 +4,7 @@
 //! before this operator led, [`status`] says it all to the user, [`conduct`] how the group conducts
 //! itself, [`counted`] what of it is counted.
 
+pub mod account;
 pub mod action;
 pub mod clear;
 mod condition;
@@ -26,7 +27,7 @@ pub use memory::Memory;
 
 use crate::audit;
 use crate::index::Snapshot;
-use crate::judge::{Judgement, Known, judge};
+use crate::judge::{Facts, Judgement, judge};
 use crate::routing;
 use crate::time::{Mono, Now};
 
@@ -57,15 +58,20 @@ pub enum Wake {
     /// At that moment.
     At(Mono),
     /// When the Lease runs out, which each renewal puts off.
-    WhenLeaseRunsOut,
+    WhenLeaseExpires,
 }
 
-/// Decides about one group. `memory` is updated to what the next decision needs.
-pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decision {
+/// Decides about one group. What the next decision needs comes back beside the decision.
+pub fn decide(snapshot: &Snapshot<'_>, mut memory: Memory, now: Now) -> (Decision, Memory) {
+    let decision = decide_with(snapshot, &mut memory, now);
+    (decision, memory)
+}
+
+fn decide_with(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decision {
     let stored = memory.base(snapshot.group);
+    memory.account = Some(account::follow(snapshot, memory.before_account(&stored)));
     let base = takeover::catch_up(&stored, snapshot, memory).map_or(Cow::Borrowed(&stored), Cow::Owned);
     let judgement = judge_group(snapshot, memory, now);
-    memory.note_missing_pod(snapshot, &base);
     memory.note(snapshot, &judgement, &base, now);
     if !snapshot.plan.routing.as_ref().is_some_and(|routing| routing.pod_labels) {
         memory.routing.labels = None;
@@ -94,10 +100,10 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
         wake: plan.wake,
         audit,
         renewals_matter: terms.successor_pending
-            || !matches!(judgement.verdict, Verdict::Alive | Verdict::Managed)
+            || !matches!(judgement.verdict(), Verdict::Alive | Verdict::Managed)
             || status::waits_for_clock(&status, snapshot)
-            // One that ran out leads again with its next renewal.
-            || judgement.verdict == Verdict::Managed && status.leader.is_none(),
+            // One that expired leads again with its next renewal.
+            || judgement.verdict() == Verdict::Managed && status.leader.is_none(),
         routing: routing::decide(snapshot, &memory.routing, &judgement, &status),
         status,
         notices,
@@ -107,24 +113,26 @@ pub fn decide(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decisio
 
 /// The judgement on the group's holder by what the index knows.
 pub fn judge_group(snapshot: &Snapshot<'_>, memory: &Memory, now: Now) -> Judgement {
-    judge(&known(snapshot, memory, now))
+    judge(&facts(snapshot, memory, now))
 }
 
-fn known<'a>(snapshot: &Snapshot<'a>, memory: &Memory, now: Now) -> Known<'a> {
+fn facts<'a>(snapshot: &Snapshot<'a>, memory: &Memory, now: Now) -> Facts<'a> {
     let holder = snapshot.lease.and_then(|l| l.record.holder());
-    Known {
+    Facts {
         lease: snapshot.lease,
         identity: &snapshot.plan.identity,
+        selector: &snapshot.plan.selector,
         watched: &snapshot.plan.watched,
         default_duration: snapshot.plan.duration,
+        retry_period: Mono::from_secs(snapshot.plan.retry_period),
         candidates: snapshot.candidates.clone(),
+        others: snapshot.others.clone(),
         gone: snapshot.gone.clone(),
-        outsider: snapshot.outsider,
         nodes: snapshot.nodes.clone(),
         nodes_hidden: snapshot.nodes_hidden,
-        stillness: Mono::from_secs(2 * snapshot.plan.retry_period),
         now: now.mono,
         contradicted: holder.is_some() && memory.contradicted.as_deref() == holder,
+        gap: memory.account.as_ref().and_then(|state| state.account.reason),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use leadergroup_api::{
-    CandidateCount, Holder, Leader, LeaderGroupStatus, Policy, Transition, TransitionReason, Verdict,
+    AccountGap, CandidateCount, Holder, Leader, LeaderGroupStatus, Policy, ReleaseForm, Transition, TransitionReason,
+    Verdict,
 };
 
 use super::clear::{accepted_after, is_kept};
@@ -11,12 +12,12 @@ use super::condition::{
 };
 use super::memory::Memory;
 use super::terms::{Terms, seconds};
-use super::{Notice, selects_every_pod};
+use super::{Clear, Ground, Notice, selects_every_pod};
 use crate::index::{Observed, Snapshot};
 use crate::judge::{Identity, Judgement};
 use crate::model::{Phase, State};
 use crate::routing;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 /// A Lease longer than this many seconds is almost surely a mistake: it would block its group for a day.
 const LONGEST_SENSIBLE_LEASE: u64 = 86_400;
@@ -41,9 +42,11 @@ pub(super) fn compose(
         holder: Some(Holder {
             identity: holder.to_owned(),
             pod_uid: terms.pod_uid,
-            verdict: judgement.verdict,
-            evidence: judgement.evidence.clone(),
+            verdict: judgement.verdict(),
+            rule: Some(judgement.rule.name()),
+            evidence: judgement.evidence(),
         }),
+        account: memory.account.as_ref().map(|state| state.account.clone()),
         transitions: terms.transitions,
         lease_transitions: terms.lease_transitions,
         candidates: CandidateCount { total: count(live.len()), ready: count(live.iter().filter(|p| p.ready).count()) },
@@ -94,8 +97,8 @@ pub fn undecodable(message: String, now: Now) -> LeaderGroupStatus {
 fn leader(base: &LeaderGroupStatus, snapshot: &Snapshot<'_>, judgement: &Judgement, terms: &Terms) -> Option<Leader> {
     let lease = snapshot.lease?;
     let identity = lease.record.holder()?;
-    let over = matches!(judgement.verdict, Verdict::Terminated | Verdict::LeaseExpired);
-    if over || lease.ran_out(snapshot.plan.duration) || snapshot.older.is_some() {
+    let over = matches!(judgement.verdict(), Verdict::Terminated | Verdict::LeaseExpired);
+    if over || lease.has_expired(snapshot.plan.duration) || snapshot.older.is_some() {
         return None;
     }
     let subject = judgement.subject.as_ref();
@@ -122,21 +125,21 @@ fn ready(snapshot: &Snapshot<'_>, judgement: &Judgement, status: &LeaderGroupSta
         return Draft::new("Ready", false, "Stalled", "another LeaderGroup has this Lease");
     }
     let pod = judgement.subject.as_ref().map_or("a pod", |s| s.name.as_str());
-    match judgement.verdict {
+    match judgement.verdict() {
         Verdict::Alive => Draft::new("Ready", true, "Leading", format!("pod {pod} leads")),
         // One of the pods it fits exists, the others may only live on: HolderSuspect says so.
         Verdict::Ambiguous if status.leader.as_ref().is_some_and(|l| l.pod_name.is_some()) => {
-            Draft::new("Ready", true, "Ambiguous", judgement.evidence.clone())
+            Draft::new("Ready", true, "Ambiguous", judgement.evidence())
         }
-        Verdict::Managed if status.leader.is_some() => Draft::new("Ready", true, "Managed", judgement.evidence.clone()),
+        Verdict::Managed if status.leader.is_some() => Draft::new("Ready", true, "Managed", judgement.evidence()),
         Verdict::Free if status.candidates.total == 0 => {
             Draft::new("Ready", false, "NoCandidates", "no candidate exists, so nobody can lead")
         }
         Verdict::Free => {
-            let message = format!("{}; a candidate has to acquire it", judgement.evidence);
+            let message = format!("{}; a candidate has to acquire it", judgement.evidence());
             Draft::new("Ready", false, "NoLeader", message)
         }
-        verdict => Draft::new("Ready", false, verdict.as_str(), judgement.evidence.clone()),
+        verdict => Draft::new("Ready", false, verdict.as_str(), judgement.evidence()),
     }
 }
 
@@ -219,7 +222,7 @@ fn candidates_found(snapshot: &Snapshot<'_>, status: &LeaderGroupStatus) -> Draf
 
 fn holder_suspect(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement) -> Draft {
     let holder = snapshot.lease.and_then(|l| l.record.holder());
-    if judgement.verdict != Verdict::Contradiction && holder.is_some() && memory.contradicted.as_deref() == holder {
+    if judgement.verdict() != Verdict::Contradiction && holder.is_some() && memory.contradicted.as_deref() == holder {
         let message =
             "something else was seen to use the holder's identity; give each candidate an identity of its own";
         return Draft::new(HOLDER_SUSPECT, true, Verdict::Contradiction.as_str(), message);
@@ -228,9 +231,9 @@ fn holder_suspect(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgemen
         let template = Identity::proposal(holder?, snapshot.candidates.iter().copied())?;
         Some(format!("if that is how a candidate names itself, write in the spec: identity: {template:?}"))
     };
-    let advice = match judgement.verdict {
+    let advice = match judgement.verdict() {
         Verdict::Contradiction => "give each candidate an identity of its own".to_owned(),
-        Verdict::Foreign if snapshot.outsider.is_none() => proposal().unwrap_or_else(|| {
+        Verdict::Foreign if snapshot.others.is_empty() => proposal().unwrap_or_else(|| {
             "if it is a candidate, write in spec.identity how candidates name themselves; if not, give the group a Lease of \
              its own"
                 .to_owned()
@@ -246,7 +249,7 @@ fn holder_suspect(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgemen
         }
         _ => return Draft::new(HOLDER_SUSPECT, false, "Resolved", "the holder is nobody, or a candidate"),
     };
-    Draft::new(HOLDER_SUSPECT, true, judgement.verdict.as_str(), format!("{}; {advice}", judgement.evidence))
+    Draft::new(HOLDER_SUSPECT, true, judgement.verdict().as_str(), format!("{}; {advice}", judgement.evidence()))
 }
 
 /// The reason for [`lease_suspect`] that an operator takes over from the one before it.
@@ -338,7 +341,7 @@ pub fn notices(
     let verdict_before = base.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
     let verdict_now = status.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
     if verdict_before != verdict_now
-        && let Some(notice) = verdict_notice(snapshot, memory, judgement, pod.as_ref())
+        && let Some(notice) = verdict_notice(snapshot, judgement, pod.as_ref())
     {
         notices.push(notice);
     }
@@ -402,20 +405,15 @@ fn transition_note(entry: &Transition, saved: Option<f64>, observed: Option<Obse
     format!("{who}{why}{}{}", gap.unwrap_or_default(), saved.unwrap_or_default())
 }
 
-fn verdict_notice(
-    snapshot: &Snapshot<'_>,
-    memory: &Memory,
-    judgement: &Judgement,
-    pod: Option<&(String, String)>,
-) -> Option<Notice> {
+fn verdict_notice(snapshot: &Snapshot<'_>, judgement: &Judgement, pod: Option<&(String, String)>) -> Option<Notice> {
     let note = |warning, reason: &str, note: String| {
         Some(Notice { warning, reason: reason.into(), action: "Judge".into(), note, pod: pod.cloned() })
     };
-    match judgement.verdict {
+    match judgement.verdict() {
         Verdict::Alive | Verdict::Managed | Verdict::Free => None,
         Verdict::Terminated => {
-            let but = why_not_at_once(snapshot, memory, judgement).map(|why| format!("; {why}")).unwrap_or_default();
-            note(false, "HolderTerminated", format!("{}{but}", judgement.evidence))
+            let but = why_not_at_once(snapshot, judgement).map(|why| format!("; {why}")).unwrap_or_default();
+            note(false, "HolderTerminated", format!("{}{but}", judgement.evidence()))
         }
         Verdict::Vanished | Verdict::Unreachable | Verdict::Unresolved | Verdict::Unproven | Verdict::Ambiguous => {
             let wait = match accepted_after(snapshot, judgement) {
@@ -424,26 +422,80 @@ fn verdict_notice(
                 }
                 None => "that is no proof, so the Lease has to run out".to_owned(),
             };
-            note(true, &format!("Holder{}", judgement.verdict), format!("{}; {wait}", judgement.evidence))
+            note(true, &format!("Holder{}", judgement.verdict()), format!("{}; {wait}", judgement.evidence()))
         }
-        Verdict::Contradiction | Verdict::Foreign => {
-            note(true, &format!("Holder{}", judgement.verdict), format!("{}; it is never cleared", judgement.evidence))
-        }
-        Verdict::LeaseExpired => note(true, "LeaseExpired", judgement.evidence.clone()),
+        Verdict::Contradiction | Verdict::Foreign => note(
+            true,
+            &format!("Holder{}", judgement.verdict()),
+            format!("{}; it is never cleared", judgement.evidence()),
+        ),
+        Verdict::LeaseExpired => note(true, "LeaseExpired", judgement.evidence()),
     }
 }
 
 /// Why a holder proven dead is not cleared at once, if it is not.
-fn why_not_at_once(snapshot: &Snapshot<'_>, memory: &Memory, judgement: &Judgement) -> Option<&'static str> {
+fn why_not_at_once(snapshot: &Snapshot<'_>, judgement: &Judgement) -> Option<&'static str> {
     if let Some(observed) = snapshot.observed {
         Some(observed.why())
     } else if is_kept(snapshot, judgement) {
         Some("onRestart Keep leaves it the Lease until that has run out")
-    } else if memory.unaccounted.is_some() {
-        Some("another pod of its identity may have held the Lease and live on, so the Lease has to run out")
+    } else if let Some(gap) = judgement.gap {
+        Some(wait_for(gap))
     } else if judgement.outlived {
         Some("but the Lease was renewed after that, so it has to run out")
     } else {
         None
+    }
+}
+
+/// A holder was cleared, so long after the verdict came to stand.
+pub fn cleared_note(clear: &Clear, after: Mono) -> String {
+    let what = match clear.form {
+        ReleaseForm::Delete => "deleted the Lease of holder",
+        _ => "cleared holder",
+    };
+    let ground = match clear.ground {
+        Ground::Proof => "",
+        Ground::Expired => ", after its Lease had expired and nobody had taken it",
+        Ground::RiskAccepted => ", without proof, as spec.staleHolder.unconfirmed asks",
+    };
+    let (holder, after, verdict) = (&clear.holder, after.as_secs_f64(), clear.verdict);
+    format!("{what} {holder:?} {after:.3} s after the verdict {verdict}{ground}: {}", clear.evidence)
+}
+
+/// Why a holder that is proven dead is not cleared at once: a process may live that the account has lost.
+fn wait_for(gap: AccountGap) -> &'static str {
+    match gap {
+        AccountGap::NotSeenFromStart => {
+            "waiting for the Lease to expire, because the operator was not watching when this term began"
+        }
+        AccountGap::WatchGap => {
+            "waiting for the Lease to expire, because another pod may have used this identity while nobody watched"
+        }
+        AccountGap::DeletedWithoutReport => {
+            "waiting for the Lease to expire, because a pod of this identity was deleted before its kubelet reported its \
+             containers as terminated, and its processes may still run"
+        }
+        AccountGap::UnwitnessedEnd => {
+            "waiting for the Lease to expire, because a run of the pod ended in a way that its runtime may have made up"
+        }
+        AccountGap::UnseenRun => {
+            "waiting for the Lease to expire, because the end of an earlier run of the pod was not seen"
+        }
+        AccountGap::NodeReplaced => {
+            "waiting for the Lease to expire, because the pod's node was registered again and may be another machine"
+        }
+        AccountGap::LeaseRestored => {
+            "waiting for the Lease to expire, because its storage was restored and later renewals may be lost"
+        }
+        AccountGap::OtherPodFits => {
+            "waiting for the Lease to expire, because the identity fits another pod that may be alive"
+        }
+        AccountGap::TooManyLost => {
+            "waiting for the Lease to expire, because more pods were deleted without a report than the operator remembers"
+        }
+        AccountGap::Unknown => {
+            "waiting for the Lease to expire, because another version of the operator lost sight of a process"
+        }
     }
 }

@@ -50,6 +50,7 @@ fn begin(base: &mut LeaderGroupStatus, tenure: &Tenure, after: Option<End>) {
         identity: tenure.holder.clone(),
         pod_uid: None,
         verdict: Verdict::Alive,
+        rule: None,
         evidence: String::new(),
     });
     let transition = Transition {

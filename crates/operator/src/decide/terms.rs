@@ -9,7 +9,7 @@ use leadergroup_api::{LeaderGroupStatus, Transition, TransitionReason, Verdict};
 
 use super::memory::{End, Memory, Successor};
 use crate::index::Snapshot;
-use crate::judge::Judgement;
+use crate::judge::{Judgement, Subject};
 use crate::model::Lease;
 use crate::time::{Mono, Now};
 
@@ -105,7 +105,7 @@ fn retaken_unseen(base: &LeaderGroupStatus, memory: &Memory, lease: &Lease) -> b
 
 /// Whether there may have been terms before the present record that nobody has told of.
 fn may_hide_terms(memory: &Memory, lease: &Lease) -> bool {
-    lease.came.after_gap() || memory.is_blind()
+    lease.source.after_gap() || memory.is_blind()
 }
 
 /// By how much the Lease's counter is ahead of what was last seen.
@@ -129,14 +129,17 @@ fn replaced(
     now: Now,
 ) -> Option<TransitionReason> {
     let held_by = terms.pod_uid.clone()?;
-    let may_lead = judgement.verdict == Verdict::Alive;
-    let Some(subject) = judgement.subject.as_ref().filter(|s| (s.runs || may_lead) && s.uid != held_by) else {
+    let may_lead = judgement.verdict() == Verdict::Alive;
+    // Of several, the one that held it may hold it still.
+    let is_one = judgement.verdict() != Verdict::Ambiguous;
+    let leads = |s: &&Subject| is_one && (s.runs || may_lead) && s.uid != held_by;
+    let Some(subject) = judgement.subject.as_ref().filter(leads) else {
         memory.successor = None;
         return None;
     };
     let known = memory.successor.take().filter(|known| known.uid == subject.uid && known.runs == subject.runs);
     if let Some(known) = &known {
-        let late = if known.runs { Mono::ZERO } else { lease.lasts(default_seconds) };
+        let late = if known.runs { Mono::ZERO } else { lease.duration(default_seconds) };
         if lease.moved_at > known.since.saturating_add(late) {
             return Some(TransitionReason::Replaced);
         }
@@ -165,6 +168,8 @@ fn begin(terms: &mut Terms, memory: &mut Memory, lease: &Lease, holder: &str, re
     terms.lease_transitions = lease.record.transitions();
     let ended_at = match reason {
         TransitionReason::First | TransitionReason::Unobserved => None,
+        // It was held until then.
+        TransitionReason::Taken => Some(memory.end.map_or(now.mono, |end| end.at)),
         _ => memory.end.map(|e| e.at).or_else(|| lease.before.as_ref().map(|b| b.moved_at)),
     };
     terms.history.insert(

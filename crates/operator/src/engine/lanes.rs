@@ -114,7 +114,7 @@ impl Engine {
                 } else {
                     (trouble.taken, trouble.error) = (None, None);
                 }
-                self.note_stored(stored);
+                self.note_stored(stored, now);
                 return;
             }
             Ok((false, stored)) => {
@@ -123,12 +123,12 @@ impl Engine {
                     // Where it carries no label of ours, no watch tells when it goes: it is looked at ever more rarely.
                     trouble.taken = Some(kind);
                     Retry::after_failure(&mut lane.retry, now);
-                    self.note_stored(stored.without_object());
+                    self.note_stored(stored.without_object(), now);
                     return;
                 }
                 trouble.taken = None;
                 let again = std::mem::replace(&mut lane.was_refused, true);
-                self.note_stored(stored);
+                self.note_stored(stored, now);
                 if !again {
                     return;
                 }
@@ -154,10 +154,10 @@ impl Engine {
         }
     }
 
-    fn note_stored(&mut self, stored: Stored) {
+    fn note_stored(&mut self, stored: Stored, now: Now) {
         match stored {
-            Stored::Service(key, service) => self.index.note_service(&key, service),
-            Stored::Slice(key, slice) => self.index.note_slice(&key, slice),
+            Stored::Service(key, service) => self.index.note_service(&key, service, now),
+            Stored::Slice(key, slice) => self.index.note_slice(&key, slice, now),
             Stored::Pod => {}
         }
     }

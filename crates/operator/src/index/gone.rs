@@ -1,59 +1,139 @@
-//! Deleted candidates, as far as they are remembered: a holder may be one of them.
+//! Deleted pods, as far as they are remembered: a holder may be one of them, and its processes may live on.
+//!
+//! They are kept by namespace rather than by group: a pod whose labels, or whose group, come and go is the same pod.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
-use super::Key;
 use crate::model::{Gone, Pod};
 use crate::time::Mono;
 
-/// Remembered for each group besides those that fit the present holder or may live.
-const KEPT: usize = 4;
-/// Remembered for each group in all.
-const MAX: usize = 16;
-/// How long one is remembered although the Lease names another: the Lease watch may be behind.
+/// How many deleted pods a namespace remembers, besides those that may live or be a holder.
+const MAX_RECENT: usize = 64;
+/// How many deleted pods a namespace remembers whose processes may live under a name that can be used again. Beyond it the
+/// namespace only knows that there were more.
+const MAX_LOST: usize = 256;
+/// How long one is remembered although no Lease names it: the Lease watch may be behind.
 const KEPT_FOR: Mono = Mono::from_mins(1);
 
+/// A deleted pod, and whether it may be the present holder of a group's Lease.
+#[derive(Debug)]
+struct Entry {
+    gone: Gone,
+    may_hold: bool,
+}
+
+impl Entry {
+    /// Whether a later pod of the same name could be taken for it, so that forgetting it would hide a process that may
+    /// live.
+    fn is_lost(&self) -> bool {
+        let pod = &self.gone.pod;
+        self.gone.may_live() && (!pod.name_is_generated || pod.host_network || pod.name_is_cut())
+    }
+
+    fn is_recent(&self) -> bool {
+        !self.is_lost() && !self.may_hold
+    }
+}
+
+/// The deleted pods of one namespace.
 #[derive(Debug, Default)]
-pub(super) struct GonePods(HashMap<Key, VecDeque<Gone>>);
+struct Namespace {
+    by_name: BTreeMap<String, Vec<Entry>>,
+    /// The names of those pods whose processes go by another name, by that.
+    aliases: HashMap<String, Vec<String>>,
+    /// How many pods that may live were forgotten.
+    forgotten: u64,
+}
+
+impl Namespace {
+    fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.by_name.values().flatten()
+    }
+
+    fn retain(&mut self, keep: impl Fn(&mut Entry) -> bool) {
+        self.by_name.retain(|_, all| {
+            all.retain_mut(|entry| keep(entry));
+            !all.is_empty()
+        });
+        let by_name = &self.by_name;
+        self.aliases.retain(|_, names| {
+            names.retain(|name| by_name.contains_key(name));
+            !names.is_empty()
+        });
+    }
+
+    /// Forgets the oldest of those that `counts` until no more than `max` are left; whether any was.
+    fn trim(&mut self, max: usize, counts: fn(&Entry) -> bool) -> bool {
+        let mut trimmed = false;
+        while self.all().filter(|entry| counts(entry)).count() > max
+            && let Some(oldest) = self.all().filter(|entry| counts(entry)).min_by_key(|entry| entry.gone.at)
+        {
+            let (name, uid, at) = (oldest.gone.pod.name.clone(), oldest.gone.pod.uid.clone(), oldest.gone.at);
+            self.retain(|e| e.gone.pod.name != name || e.gone.pod.uid != uid || e.gone.at != at);
+            trimmed = true;
+        }
+        trimmed
+    }
+}
+
+/// The deleted pods, by namespace.
+#[derive(Debug, Default)]
+pub(super) struct GonePods(HashMap<String, Namespace>);
 
 impl GonePods {
-    /// The group's deleted candidates, oldest first.
-    pub(super) fn of(&self, group: &Key) -> impl Iterator<Item = &Gone> {
-        self.0.get(group).into_iter().flatten()
+    /// Every remembered pod of the namespace.
+    pub(super) fn of(&self, namespace: &str) -> impl Iterator<Item = &Gone> {
+        self.0.get(namespace).into_iter().flat_map(Namespace::all).map(|entry| &entry.gone)
     }
 
-    /// Adds one, and forgets the oldest that matters least; `fits` says whether a pod may be the present holder.
-    pub(super) fn remember(&mut self, group: &Key, gone: Gone, fits: impl Fn(&Pod) -> bool) {
-        let all = self.0.entry(group.clone()).or_default();
-        all.push_back(gone);
-        while all.len() > KEPT
-            && let Some(at) = all.iter().position(|g| !fits(&g.pod) && !g.may_live())
-        {
-            all.remove(at);
+    /// Every remembered pod, with its namespace.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Gone)> {
+        self.0.iter().flat_map(|(namespace, all)| all.all().map(move |entry| (namespace.as_str(), &entry.gone)))
+    }
+
+    /// Those of that name, or whose processes may go by it.
+    pub(super) fn named(&self, namespace: &str, name: &str) -> Vec<&Gone> {
+        let Some(all) = self.0.get(namespace) else { return Vec::new() };
+        let aliases = all.aliases.get(name).into_iter().flatten();
+        let mut names: Vec<&str> = aliases.map(String::as_str).chain([name]).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().filter_map(|name| all.by_name.get(name)).flatten().map(|entry| &entry.gone).collect()
+    }
+
+    /// How many pods of the namespace that may live were forgotten.
+    pub(super) fn forgotten(&self, namespace: &str) -> u64 {
+        self.0.get(namespace).map_or(0, |all| all.forgotten)
+    }
+
+    /// Adds one, which may be the present holder of a group's Lease or not.
+    pub(super) fn remember(&mut self, namespace: &str, gone: Gone, may_hold: bool) {
+        let all = self.0.entry(namespace.to_owned()).or_default();
+        for alias in gone.pod.aliases() {
+            all.aliases.entry(alias).or_default().push(gone.pod.name.clone());
         }
-        while all.len() > MAX {
-            let harmless = all.iter().position(|g| !fits(&g.pod) && !g.may_live());
-            let another = || all.iter().position(|g| !fits(&g.pod));
-            all.remove(harmless.or_else(another).unwrap_or(0));
+        all.by_name.entry(gone.pod.name.clone()).or_default().push(Entry { gone, may_hold });
+        all.trim(MAX_RECENT, Entry::is_recent);
+        if all.trim(MAX_LOST, Entry::is_lost) {
+            all.forgotten += 1;
         }
     }
 
-    /// Forgets those that the Lease's new holder does not fit, once no event of theirs can be late. One whose processes
-    /// may live can take the Lease at any time, so it stays.
-    pub(super) fn purge(&mut self, group: &Key, now: Mono, fits: impl Fn(&Pod) -> bool) {
-        if let Some(all) = self.0.get_mut(group) {
-            all.retain(|g| g.at + KEPT_FOR > now || g.may_live() || fits(&g.pod));
+    /// Forgets those that no Lease's holder fits, once no event of theirs can be late. One whose processes may live can
+    /// take the Lease at any time, so it stays.
+    pub(super) fn purge(&mut self, namespace: &str, now: Mono, may_hold: impl Fn(&Pod) -> bool) {
+        if let Some(all) = self.0.get_mut(namespace) {
+            all.retain(|entry| {
+                entry.may_hold = may_hold(&entry.gone.pod);
+                entry.gone.at + KEPT_FOR > now || !entry.is_recent()
+            });
         }
     }
 
     /// The pod exists after all.
-    pub(super) fn is_back(&mut self, group: &Key, uid: &str) {
-        if let Some(all) = self.0.get_mut(group) {
-            all.retain(|g| g.pod.uid != uid);
+    pub(super) fn is_back(&mut self, namespace: &str, pod: &Pod) {
+        if let Some(all) = self.0.get_mut(namespace).filter(|all| all.by_name.contains_key(&pod.name)) {
+            all.retain(|entry| !entry.gone.pod.is_same(pod));
         }
-    }
-
-    pub(super) fn remove_group(&mut self, group: &Key) {
-        self.0.remove(group);
     }
 }

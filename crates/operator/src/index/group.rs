@@ -8,6 +8,7 @@ use leadergroup_api::{LeaderGroup, LeaderGroupStatus, StaleHolder};
 
 use crate::judge::Identity;
 use crate::model::{Container, Pod};
+use crate::time::Mono;
 use crate::traffic;
 
 /// A namespaced name.
@@ -54,6 +55,8 @@ pub struct Group {
     pub deleting: bool,
     /// The status as last seen on the API server.
     pub status: Option<Arc<LeaderGroupStatus>>,
+    /// When an answer to this operator last brought it.
+    pub answered_at: Option<Mono>,
     /// What can be done with the spec, or the sentence that says why nothing can.
     pub plan: Result<Plan, String>,
 }
@@ -146,6 +149,7 @@ impl From<LeaderGroup> for Group {
             deleting: metadata.deletion_timestamp.is_some(),
             created: metadata.creation_timestamp.map(|t| t.0),
             status: group.status.map(Arc::new),
+            answered_at: None,
             plan,
         }
     }

@@ -1,7 +1,7 @@
 //! The Leases of the index: as watches and reads bring them.
 
-use super::{Cause, Index, Key, is_older};
-use crate::model::{Came, Lease};
+use super::{Cause, Index, Key, is_older, replaces};
+use crate::model::{Lease, Source};
 use crate::time::{Mono, Now};
 use crate::wire::LeaseWire;
 
@@ -11,21 +11,22 @@ impl Index {
         let Some(key) = self.lease_key(group) else { return };
         match read {
             Some(wire) => {
-                self.apply_lease(wire, Came::Read, now);
-                if let Some(lease) = self.leases.get_mut(&key)
-                    && lease.moved_at <= requested_at
-                {
-                    lease.read_at = Some(requested_at);
+                self.apply_lease(wire, Source::Get, None, now);
+                if let Some(lease) = self.leases.get_mut(&key) {
+                    lease.answered_at = Some(now.mono);
+                    if lease.moved_at <= requested_at {
+                        lease.read_at = Some(requested_at);
+                    }
                 }
             }
             None => self.delete_lease(&key, false, now),
         }
     }
 
-    /// When the group's Lease runs out if it does not move.
-    pub fn runs_out_at(&self, key: &Key) -> Option<Mono> {
+    /// When the group's Lease expires if it does not move.
+    pub fn expires_at(&self, key: &Key) -> Option<Mono> {
         let plan = self.groups.get(key)?.plan.as_ref().ok()?;
-        Some(self.leases.get(&Key::new(&key.namespace, &plan.lease_name))?.runs_out_at(plan.duration))
+        self.leases.get(&Key::new(&key.namespace, &plan.lease_name))?.expires_at(plan.duration)
     }
 
     /// The group's Lease.
@@ -38,16 +39,24 @@ impl Index {
         Some(Key::new(&group.namespace, &plan.lease_name))
     }
 
-    pub(super) fn apply_lease(&mut self, wire: LeaseWire, came: Came, now: Now) {
+    /// `list_began` says when the list was asked for that the Lease came by.
+    pub(super) fn apply_lease(&mut self, wire: LeaseWire, source: Source, list_began: Option<Mono>, now: Now) {
         let key = Key::of(&wire.metadata);
         let uid = wire.metadata.uid.clone().unwrap_or_default();
+        let version = wire.metadata.resource_version.clone();
         let mut cause = Cause::Change;
         let mut holder_changed = true;
         match self.leases.get_mut(&key) {
-            Some(lease) if lease.uid == uid => {
-                if is_older(wire.metadata.resource_version.as_deref(), &lease.version) {
+            Some(lease) if lease.uid == uid && is_older(version.as_deref(), &lease.version) => {
+                if !replaces(list_began, lease.answered_at) {
                     return;
                 }
+                // Only a restored etcd goes back.
+                let mut restored = Lease::found(wire, source, now);
+                restored.is_restored = true;
+                self.leases.insert(key.clone(), restored);
+            }
+            Some(lease) if lease.uid == uid => {
                 let mut renewed = lease.record.clone();
                 renewed.renew_time.clone_from(&wire.spec.renew_time);
                 if renewed == wire.spec && lease.record.renewed().is_some() == wire.spec.renewed().is_some() {
@@ -57,26 +66,44 @@ impl Index {
                 let told =
                     |lease: &Lease| (lease.asks, lease.clock_off_by, lease.renewals.late(now.mono).map(|l| l.gap));
                 let before = told(lease);
-                let moved = lease.observe(wire, came, now);
+                let moved = lease.observe(wire, source, now);
                 if told(lease) != before {
                     cause = Cause::Change;
                 } else if !moved {
                     return;
                 }
                 holder_changed = lease.record.holder_identity != holder_before;
-                if holder_changed {
-                    self.purge_gone(&key, now.mono);
-                }
             }
-            None if self.deleted_leases.get(&key) == Some(&uid) => return,
+            // An event of a Lease that was read to be gone is late, unless it is newer than all that was known.
+            None if self.deleted_leases.get(&key).is_some_and(|(deleted, last)| {
+                *deleted == uid && !version.as_deref().is_some_and(|version| is_older(Some(last), version))
+            }) =>
+            {
+                return;
+            }
             _ => {
                 self.deleted_leases.remove(&key);
-                self.leases.insert(key.clone(), Lease::found(wire, now));
+                self.leases.insert(key.clone(), Lease::found(wire, source, now));
             }
         }
-        if let Some(lease) = self.leases.get(&key).filter(|_| holder_changed || came.after_gap()) {
+        if holder_changed {
+            let groups: Vec<_> =
+                self.by_lease.get(&key).into_iter().flatten().map(|(_, group)| group.clone()).collect();
+            for group in &groups {
+                self.file_holder(group);
+            }
+            self.purge_gone(&key, now.mono);
+        }
+        if let Some(lease) = self.leases.get(&key).filter(|_| holder_changed || source.after_gap()) {
             for (_, group) in self.by_lease.get(&key).into_iter().flatten() {
-                self.tenures.note(group, lease, came.after_gap(), now);
+                self.tenures.note(group, lease, source.after_gap(), now);
+            }
+        }
+        if cause == Cause::Change {
+            let groups: Vec<_> =
+                self.by_lease.get(&key).into_iter().flatten().map(|(_, group)| group.clone()).collect();
+            for group in &groups {
+                self.note_restart(group);
             }
         }
         self.touch_lease_groups(&key, cause);
@@ -86,10 +113,10 @@ impl Index {
     pub(super) fn note_restart(&mut self, group: &Key) {
         let Some(Ok(plan)) = self.groups.get(group).map(|g| &g.plan) else { return };
         let Some(lease) = self.leases.get_mut(&Key::new(&group.namespace, &plan.lease_name)) else { return };
-        let (Some(holder), Some(pods)) = (lease.record.holder(), self.pods.get(&group.namespace)) else { return };
+        let Some(holder) = lease.record.holder() else { return };
         lease.renewals.excuse(|after| {
-            let holders =
-                self.members.of(group).filter_map(|name| pods.get(name)).filter(|p| plan.identity.fits(holder, *p));
+            let pods = self.members.of(group).filter_map(|name| self.pods.get(&group.namespace, name));
+            let holders = pods.filter(|p| plan.identity.fits(holder, *p));
             holders.flat_map(|pod| plan.watched_of(pod)).any(|c| c.started_at.is_some_and(|at| at > after))
         });
     }
@@ -103,7 +130,7 @@ impl Index {
     pub(super) fn delete_lease(&mut self, key: &Key, seen: bool, now: Now) {
         if let Some(lease) = self.leases.remove(key) {
             if self.by_lease.contains_key(key) {
-                self.deleted_leases.insert(key.clone(), lease.uid);
+                self.deleted_leases.insert(key.clone(), (lease.uid, lease.version));
             }
             for (_, group) in self.by_lease.get(key).into_iter().flatten() {
                 self.tenures.note_deleted(group, seen, now.mono);
@@ -112,13 +139,12 @@ impl Index {
         }
     }
 
-    /// Forgets deleted candidates that the Lease's new holder does not fit, once no event of theirs can be late. One whose
-    /// processes may live can take the Lease at any time, so it stays.
-    fn purge_gone(&mut self, lease_key: &Key, now: Mono) {
-        let Some(holder) = self.leases.get(lease_key).and_then(|l| l.record.holder()) else { return };
-        for (_, key) in self.by_lease.get(lease_key).into_iter().flatten() {
-            let Some(Ok(plan)) = self.groups.get(key).map(|g| &g.plan) else { continue };
-            self.gone.purge(key, now, |pod| plan.identity.fits(holder, pod));
+    /// Forgets deleted pods that no holder fits any more, once no event of theirs can be late.
+    fn purge_gone(&mut self, lease: &Key, now: Mono) {
+        if self.by_lease.contains_key(lease) {
+            let mut gone = std::mem::take(&mut self.gone);
+            gone.purge(&lease.namespace, now, |pod| !self.held_by(&lease.namespace, pod).is_empty());
+            self.gone = gone;
         }
     }
 }

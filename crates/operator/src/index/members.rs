@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kube::core::Expression;
 
-use super::{Group, Key, Plan};
+use super::{Group, Key, Plan, remove_from};
 use crate::model::Pod;
 
 /// A label that a selector requires: namespace, key, value.
@@ -34,7 +34,7 @@ impl Members {
         self.pods.iter()
     }
 
-    pub(super) fn add_group(&mut self, key: &Key, plan: &Plan, pods: &BTreeMap<String, Pod>) {
+    pub(super) fn add_group<'p>(&mut self, key: &Key, plan: &Plan, pods: impl Iterator<Item = &'p Pod>) {
         let required = plan.selector.clone().into_iter().find_map(|expression| match expression {
             Expression::Equal(label, value) => Some((key.namespace.clone(), label, value)),
             _ => None,
@@ -48,7 +48,7 @@ impl Members {
                 self.unfiled.entry(key.namespace.clone()).or_default().insert(key.clone());
             }
         }
-        let selected: BTreeSet<_> = pods.values().filter(|p| plan.selects(p)).map(|p| p.name.clone()).collect();
+        let selected: BTreeSet<_> = pods.filter(|p| plan.selects(p)).map(|p| p.name.clone()).collect();
         for pod in &selected {
             self.groups.entry(Key::new(&key.namespace, pod)).or_default().insert(key.clone());
         }
@@ -57,12 +57,12 @@ impl Members {
 
     pub(super) fn remove_group(&mut self, key: &Key) {
         if let Some(label) = self.filed.remove(key) {
-            remove(&mut self.by_label, &label, key);
+            remove_from(&mut self.by_label, &label, key);
         } else {
-            remove(&mut self.unfiled, &key.namespace, key);
+            remove_from(&mut self.unfiled, &key.namespace, key);
         }
         for pod in self.pods.remove(key).unwrap_or_default() {
-            remove(&mut self.groups, &Key::new(&key.namespace, pod), key);
+            remove_from(&mut self.groups, &Key::new(&key.namespace, pod), key);
         }
     }
 
@@ -108,14 +108,5 @@ impl Members {
             }
         }
         groups
-    }
-}
-
-fn remove<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<Key>>, at: &K, key: &Key) {
-    if let Some(set) = map.get_mut(at) {
-        set.remove(key);
-        if set.is_empty() {
-            map.remove(at);
-        }
     }
 }

@@ -6,16 +6,18 @@
 
 mod gone;
 mod group;
+mod holders;
 mod leases;
 mod listing;
 mod members;
 mod nodes;
 mod observed;
+mod pods;
 mod routes;
 mod tenures;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use kube::core::error_boundary::InvalidObject;
@@ -24,15 +26,18 @@ use leadergroup_api::LeaderGroupStatus;
 
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
+use holders::Holders;
 use listing::{Listing, Within};
 use members::Members;
 pub use observed::{HEARTBEATS, Observed};
+use pods::Pods;
+pub use pods::PodsView;
 use routes::Routes;
 use tenures::Tenures;
 pub use tenures::{Ended, Tenure};
 
-use crate::model::{Came, Gone, Lease, Node, Phase, Pod};
-use crate::time::Now;
+use crate::model::{Gone, Lease, Node, Pod, Source};
+use crate::time::{Mono, Now};
 use crate::traffic::Existing;
 use crate::traffic::wire::{ServiceWire, SliceWire};
 use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
@@ -85,10 +90,12 @@ pub struct Snapshot<'a> {
     pub tenures: Vec<&'a Tenure>,
     /// Its candidates.
     pub candidates: Vec<&'a Pod>,
-    /// Its deleted candidates, as far as they are remembered.
+    /// Pods outside the selector that the holder's identity fits.
+    pub others: Vec<&'a Pod>,
+    /// Deleted pods that the holder's identity fits, as far as they are remembered.
     pub gone: Vec<&'a Gone>,
-    /// A pod that the holder's identity fits, outside the selector.
-    pub outsider: Option<&'a str>,
+    /// What else is known of the namespace's pods.
+    pub pods: PodsView<'a>,
     /// The nodes of all those pods.
     pub nodes: Vec<(&'a str, &'a Node)>,
     /// This operator may not read nodes, so nothing is known about any.
@@ -103,20 +110,22 @@ pub struct Index {
     groups: BTreeMap<Key, Group>,
     invalid: BTreeMap<Key, InvalidObject>,
     leases: HashMap<Key, Lease>,
-    /// The UID of the Lease that each group's one was, until it was deleted: a late event or answer tells of it still.
-    deleted_leases: HashMap<Key, String>,
-    pods: HashMap<String, BTreeMap<String, Pod>>,
+    /// UID and version of the Lease that each group's one was, until it was deleted: a late event or answer tells of it
+    /// still.
+    deleted_leases: HashMap<Key, (String, String)>,
+    pods: Pods,
     nodes: HashMap<String, Node>,
     /// This operator may not read nodes.
     nodes_hidden: bool,
     gone: GonePods,
+    /// Namespaces that have, or had, groups: what is deleted there is remembered.
+    grouped: HashSet<String>,
     tenures: Tenures,
     members: Members,
     routes: Routes,
     /// The groups of each Lease, oldest first.
     by_lease: HashMap<Key, BTreeSet<Age>>,
-    /// Groups whose holder fits no candidate, by namespace: any pod that appears may be the one.
-    seeking: HashMap<String, BTreeSet<Key>>,
+    holders: Holders,
     listing: [Listing; 4],
     /// Whether Leases are cleared in the namespaces that are Kubernetes' own.
     clears_in_system_namespaces: bool,
@@ -147,12 +156,13 @@ impl Index {
     fn apply_within(&mut self, within: Within<'_>, change: Change, now: Now) {
         match change {
             Change::Group(event) => match event {
-                Event::Init => self.listing[0].begin(within),
+                Event::Init => self.listing[0].begin(within, now.mono),
                 Event::InitApply(group) => {
                     self.listing[0].saw(within, Key::of(&group.metadata));
-                    self.apply_group(group, now);
+                    let began = self.listing[0].began(within);
+                    self.apply_group(group, began, now);
                 }
-                Event::Apply(group) => self.apply_group(group, now),
+                Event::Apply(group) => self.apply_group(group, None, now),
                 Event::Delete(group) => self.delete_group(&Key::of(&group.metadata)),
                 Event::InitDone => {
                     for key in self.listing[0].end(within, self.groups.keys().chain(self.invalid.keys())) {
@@ -161,15 +171,16 @@ impl Index {
                 }
             },
             Change::Lease(event) => match event {
-                Event::Init => self.listing[1].begin(within),
+                Event::Init => self.listing[1].begin(within, now.mono),
                 Event::InitApply(lease) => {
                     let key = Key::of(&lease.metadata);
                     // A list is the truth, even of what a restored etcd brought back.
                     self.deleted_leases.remove(&key);
                     self.listing[1].saw(within, key);
-                    self.apply_lease(lease, Came::Listed, now);
+                    let began = self.listing[1].began(within);
+                    self.apply_lease(lease, Source::List, began, now);
                 }
-                Event::Apply(lease) => self.apply_lease(lease, Came::InOrder, now),
+                Event::Apply(lease) => self.apply_lease(lease, Source::Watch, None, now),
                 Event::Delete(lease) => self.delete_lease(&Key::of(&lease.metadata), true, now),
                 Event::InitDone => {
                     for key in self.listing[1].end(within, self.leases.keys()) {
@@ -178,28 +189,31 @@ impl Index {
                 }
             },
             Change::Pod(event) => match event {
-                Event::Init => self.listing[2].begin(within),
+                Event::Init => {
+                    self.listing[2].begin(within, now.mono);
+                    self.pods.begin_list(within);
+                }
                 Event::InitApply(pod) => {
                     self.listing[2].saw(within, Key::of(&pod.metadata));
-                    self.apply_pod(pod, now);
+                    self.apply_pod(within, pod, true, now);
                 }
-                Event::Apply(pod) => self.apply_pod(pod, now),
+                Event::Apply(pod) => self.apply_pod(within, pod, false, now),
                 Event::Delete(pod) => {
                     let key = Key::of(&pod.metadata);
                     // The event carries the pod's last state.
-                    self.apply_pod(pod, now);
+                    self.apply_pod(within, pod, false, now);
                     self.delete_pod(&key, true, now);
                 }
                 Event::InitDone => {
-                    let known: Vec<_> =
-                        self.pods.iter().flat_map(|(ns, pods)| pods.keys().map(move |p| Key::new(ns, p))).collect();
+                    let known: Vec<_> = self.pods.keys().collect();
                     for key in self.listing[2].end(within, known.iter()) {
                         self.delete_pod(&key, false, now);
                     }
+                    self.pods.end_list(within, now.mono);
                 }
             },
             Change::Node(event) => match event {
-                Event::Init => self.listing[3].begin(within),
+                Event::Init => self.listing[3].begin(within, now.mono),
                 Event::InitApply(node) => {
                     self.listing[3].saw(within, Key::of(&node.metadata));
                     self.apply_node(node, now);
@@ -214,8 +228,8 @@ impl Index {
                     self.hide_nodes(false);
                 }
             },
-            Change::Service(event) => self.apply_service(within, event),
-            Change::Slice(event) => self.apply_slice(within, event),
+            Change::Service(event) => self.apply_service(within, event, now),
+            Change::Slice(event) => self.apply_slice(within, event, now),
             Change::NodesHidden => {
                 self.nodes.clear();
                 self.hide_nodes(true);
@@ -250,45 +264,56 @@ impl Index {
         self.groups.len()
     }
 
+    /// Takes in a group as an answer brought it, ahead of the watch.
+    pub fn note_group(&mut self, key: &Key, group: Option<GroupWire>, now: Now) {
+        match group {
+            Some(group) => {
+                self.apply_group(group, Some(now.mono), now);
+                self.note_answered(key, now);
+            }
+            None => self.delete_group(key),
+        }
+    }
+
     /// Takes in the answer to a status write, ahead of the watch.
-    pub fn note_status(&mut self, key: &Key, version: String, status: LeaderGroupStatus) {
+    pub fn note_status(&mut self, key: &Key, version: String, status: LeaderGroupStatus, now: Now) {
         if let Some(group) = self.groups.get_mut(key)
             && !is_older(Some(&version), &group.version)
         {
             group.version = version;
             group.status = Some(Arc::new(status));
         }
+        self.note_answered(key, now);
+    }
+
+    fn note_answered(&mut self, key: &Key, now: Now) {
+        if let Some(group) = self.groups.get_mut(key) {
+            group.answered_at = Some(now.mono);
+        }
     }
 
     /// Everything a decision about the group looks at.
-    pub fn snapshot(&mut self, key: &Key) -> Option<Snapshot<'_>> {
-        self.note_seeking(key);
-        self.note_restart(key);
+    pub fn snapshot(&self, key: &Key) -> Option<Snapshot<'_>> {
         let group = self.groups.get(key)?;
         let plan = group.plan.as_ref().ok()?;
         let lease_key = Key::new(&key.namespace, &plan.lease_name);
         let lease = self.leases.get(&lease_key);
-        let pods = self.pods.get(&key.namespace);
-        let candidates: Vec<_> = self.members.of(key).filter_map(|name| pods?.get(name)).collect();
-        let gone: Vec<_> = self.gone.of(key).collect();
-        let mut node_names: Vec<_> =
-            candidates.iter().copied().chain(gone.iter().map(|g| &g.pod)).filter_map(|p| p.node.as_deref()).collect();
+        let pods = PodsView { all: &self.pods, gone: &self.gone, namespace: &group.key.namespace };
+        let candidates: Vec<_> = self.members.of(key).filter_map(|name| pods.get(name)).collect();
+        let holder = lease.and_then(|l| l.record.holder());
+        let fits = |pod: &Pod| holder.is_some_and(|holder| plan.identity.fits(holder, pod));
+        let name = holder.and_then(|holder| plan.identity.only_name(holder));
+        let (existing, gone) = match (holder, &name) {
+            (None, _) => (Vec::new(), Vec::new()),
+            (_, Some(name)) => (pods.named(name), pods.gone_named(name)),
+            (_, None) => (pods.all().collect(), self.gone.of(&key.namespace).collect()),
+        };
+        let others: Vec<_> = existing.into_iter().filter(|pod| fits(pod) && !plan.selects(pod)).collect();
+        let gone: Vec<_> = gone.into_iter().filter(|gone| fits(&gone.pod)).collect();
+        let all = candidates.iter().chain(&others).copied().chain(gone.iter().map(|g| &g.pod));
+        let mut node_names: Vec<_> = all.filter_map(|p| p.node.as_deref()).collect();
         node_names.sort_unstable();
         node_names.dedup();
-        let holder = lease.and_then(|l| l.record.holder());
-        let seeks = self.seeking.get(&key.namespace).is_some_and(|seeking| seeking.contains(key));
-        let sought = || holder.filter(|_| seeks).and_then(|h| pods?.values().find(|p| plan.identity.fits(h, *p)));
-        // Or one that took the name of a candidate that was the holder.
-        let namesake = |g: &&Gone| pods?.get(&g.pod.name).filter(|p| p.node.is_some() && !plan.selects(p));
-        let succeeds =
-            || gone.iter().filter(|g| holder.is_some_and(|h| plan.identity.fits(h, &g.pod))).find_map(namesake);
-        // Or one that has the name that the holder gives, while a candidate only goes by it.
-        let named = || {
-            let pod = pods?.get(&plan.identity.only_name(holder?)?)?;
-            let may_lead = pod.node.is_some() && pod.phase == Phase::Live && plan.identity.fits(holder?, pod);
-            (may_lead && !plan.selects(pod)).then_some(pod)
-        };
-        let outsider = sought().or_else(succeeds).or_else(named).map(|p| p.name.as_str());
         Some(Snapshot {
             group,
             plan,
@@ -297,38 +322,46 @@ impl Index {
             lease,
             tenures: self.tenures.of(key).collect(),
             candidates,
+            others,
             gone,
-            outsider,
+            pods,
             nodes: node_names.iter().filter_map(|n| Some((*n, self.nodes.get(*n)?))).collect(),
             nodes_hidden: self.nodes_hidden,
             routes: self.routes.observed(key, &group.uid, plan.routing.as_ref()),
         })
     }
 
-    /// Remembers whether the group's holder fits no candidate, existing or gone.
-    fn note_seeking(&mut self, key: &Key) {
-        let seeks = (|| {
+    /// Files the group's present holder, by which pods are compared with it.
+    fn file_holder(&mut self, key: &Key) {
+        let filed = (|| {
             let plan = self.groups.get(key)?.plan.as_ref().ok()?;
             let lease = self.leases.get(&Key::new(&key.namespace, &plan.lease_name))?;
-            let holder = lease.record.holder()?;
-            let pods = self.pods.get(&key.namespace);
-            let existing = self.members.of(key).filter_map(|name| pods?.get(name));
-            let gone = self.gone.of(key).map(|g| &g.pod);
-            Some(!existing.chain(gone).any(|p| plan.identity.fits(holder, p)))
+            self.holders.file(key, &plan.identity, lease.record.holder());
+            Some(())
         })();
-        let seeking = self.seeking.entry(key.namespace.clone()).or_default();
-        if seeks == Some(true) {
-            seeking.insert(key.clone());
-        } else {
-            seeking.remove(key);
+        if filed.is_none() {
+            self.holders.remove(key);
         }
+    }
+
+    /// The groups whose holder may be this pod.
+    fn held_by(&self, namespace: &str, pod: &Pod) -> Vec<Key> {
+        let may_be = |key: &&&Key| {
+            let plan = self.groups.get(**key).and_then(|group| group.plan.as_ref().ok());
+            let holder = self.lease(key).and_then(|lease| lease.record.holder());
+            plan.zip(holder).is_some_and(|(plan, holder)| plan.identity.fits(holder, pod))
+        };
+        self.holders.of(namespace, pod).iter().filter(may_be).map(|key| (*key).clone()).collect()
     }
 
     fn touch(&mut self, key: &Key) {
         self.touched.push((key.clone(), Cause::Change));
     }
 
-    fn apply_group(&mut self, wire: GroupWire, now: Now) {
+    /// `list_began` says when the list was asked for that the group came by: it is the truth, unless something newer was
+    /// answered since.
+    fn apply_group(&mut self, wire: GroupWire, list_began: Option<Mono>, now: Now) {
+        self.grouped.insert(wire.metadata.namespace.clone().unwrap_or_default());
         let mut group = match wire.read().0 {
             Ok(group) => Group::from(group),
             Err(invalid) => {
@@ -342,10 +375,9 @@ impl Index {
         let key = group.key.clone();
         self.invalid.remove(&key);
         self.touch(&key);
-        if self
-            .groups
-            .get(&key)
-            .is_some_and(|known| known.uid == group.uid && is_older(Some(&group.version), &known.version))
+        if let Some(known) = self.groups.get(&key).filter(|known| known.uid == group.uid)
+            && is_older(Some(&group.version), &known.version)
+            && !replaces(list_began, known.answered_at)
         {
             return;
         }
@@ -357,6 +389,7 @@ impl Index {
                 // Others share it.
                 group.status.clone_from(&known.status);
             }
+            group.answered_at = known.answered_at;
             *known = group;
             return;
         }
@@ -364,8 +397,7 @@ impl Index {
         if let Ok(plan) = &group.plan {
             let lease_key = Key::new(&key.namespace, &plan.lease_name);
             self.by_lease.entry(lease_key).or_default().insert(age(&group));
-            let empty = BTreeMap::new();
-            self.members.add_group(&key, plan, self.pods.get(&key.namespace).unwrap_or(&empty));
+            self.members.add_group(&key, plan, self.pods.of(&key.namespace));
         }
         self.touch_siblings(&group);
         let lease =
@@ -375,17 +407,14 @@ impl Index {
         {
             self.tenures.note(&key, lease, true, now);
         }
-        self.groups.insert(key, group);
+        self.groups.insert(key.clone(), group);
+        self.file_holder(&key);
     }
 
     fn delete_group(&mut self, key: &Key) {
         self.invalid.remove(key);
         self.forget_group(key);
-        self.gone.remove_group(key);
         self.tenures.remove_group(key);
-        if let Some(seeking) = self.seeking.get_mut(&key.namespace) {
-            seeking.remove(key);
-        }
         self.touch(key);
     }
 
@@ -393,6 +422,7 @@ impl Index {
     fn forget_group(&mut self, key: &Key) {
         let Some(group) = self.groups.remove(key) else { return };
         self.members.remove_group(key);
+        self.holders.remove(key);
         if let Ok(plan) = &group.plan {
             let lease_key = Key::new(&key.namespace, &plan.lease_name);
             if let Some(ages) = self.by_lease.get_mut(&lease_key) {
@@ -413,79 +443,6 @@ impl Index {
         let others = siblings.into_iter().flatten().filter(|(_, k)| *k != group.key);
         self.touched.extend(others.map(|(_, key)| (key.clone(), Cause::Change)));
     }
-
-    fn apply_pod(&mut self, wire: PodWire, now: Now) {
-        let key = Key::of(&wire.metadata);
-        let mut pod = Pod::from(wire);
-        let known = self.pods.get(&key.namespace).and_then(|pods| pods.get(&key.name));
-        pod.mark_ends_ahead(known.filter(|old| old.uid == pod.uid), now);
-        match known {
-            Some(old) if old.uid == pod.uid => {
-                pod.phase_in_doubt = match (old.phase, pod.phase) {
-                    (Phase::Terminal, Phase::Terminal) => old.phase_in_doubt,
-                    _ => self.phase_in_doubt(&pod),
-                };
-                if *old == pod {
-                    return;
-                }
-            }
-            Some(_) => {
-                // Another pod under the name: the old one was deleted, and the event missed.
-                self.delete_pod(&key, false, now);
-                pod.phase_in_doubt = self.phase_in_doubt(&pod);
-            }
-            None => pod.phase_in_doubt = self.phase_in_doubt(&pod),
-        }
-        self.share_account(&key, &mut pod);
-        let mut touched = self.members.update(&key, &pod.labels, &self.groups, &pod);
-        touched.extend(self.seeking.get(&key.namespace).into_iter().flatten().cloned());
-        // A pod that is back with its UID (a static pod's mirror) was not gone.
-        for group in &touched {
-            self.gone.is_back(group, &pod.uid);
-        }
-        self.touched.extend(touched.into_iter().map(|k| (k, Cause::Change)));
-        self.pods.entry(key.namespace).or_default().insert(key.name, pod);
-    }
-
-    /// Has the pod share its account's name with one next to it by name: many pods have few accounts, and those of a
-    /// workload stand together.
-    fn share_account(&self, key: &Key, pod: &mut Pod) {
-        let Some(pods) = self.pods.get(&key.namespace) else { return };
-        let before = pods.range::<str, _>((Bound::Unbounded, Bound::Excluded(&*key.name))).next_back();
-        let from = pods.range::<str, _>((Bound::Included(&*key.name), Bound::Unbounded)).take(2);
-        let near = before.into_iter().chain(from).map(|(_, near)| &near.account);
-        if let Some(same) = near.into_iter().find(|account| **account == pod.account) {
-            pod.account.clone_from(same);
-        }
-    }
-
-    /// Whether a terminal phase can't be the kubelet's word, its node not being ready.
-    fn phase_in_doubt(&self, pod: &Pod) -> bool {
-        pod.phase == Phase::Terminal
-            && pod.node.as_ref().is_some_and(|node| !self.nodes.get(node).is_some_and(|n| n.ready))
-    }
-
-    /// `seen` says that the last known state was the pod's last.
-    fn delete_pod(&mut self, key: &Key, seen: bool, now: Now) {
-        let Some(pods) = self.pods.get_mut(&key.namespace) else { return };
-        let Some(pod) = pods.remove(&key.name) else { return };
-        if pods.is_empty() {
-            self.pods.remove(&key.namespace);
-        }
-        for group in self.members.remove_pod(key) {
-            self.remember(&group, Gone { pod: pod.clone(), at: now.mono, seen });
-            self.touch(&group);
-        }
-        let seeking = self.seeking.get(&key.namespace).into_iter().flatten();
-        self.touched.extend(seeking.map(|k| (k.clone(), Cause::Change)));
-    }
-
-    fn remember(&mut self, group: &Key, gone: Gone) {
-        let Some(Ok(plan)) = self.groups.get(group).map(|g| &g.plan) else { return };
-        let lease = self.leases.get(&Key::new(&group.namespace, &plan.lease_name));
-        let holder = lease.and_then(|l| l.record.holder());
-        self.gone.remember(group, gone, |pod| holder.is_some_and(|h| plan.identity.fits(h, pod)));
-    }
 }
 
 /// Whether a resourceVersion is known to be older than another of the same kind. Reads overtake the watch, whose older
@@ -494,5 +451,20 @@ fn is_older(version: Option<&str>, than: &str) -> bool {
     match (version.and_then(|v| v.parse::<u64>().ok()), than.parse::<u64>()) {
         (Some(version), Ok(than)) => version < than,
         _ => false,
+    }
+}
+
+/// Whether a list takes the place of what is known to be newer: an etcd that was restored brings older versions. Not if
+/// that was answered since the list began.
+fn replaces(list_began: Option<Mono>, answered_at: Option<Mono>) -> bool {
+    list_began.is_some_and(|began| answered_at.is_none_or(|answered| answered < began))
+}
+
+fn remove_from<K: Hash + Eq, V: Ord>(map: &mut HashMap<K, BTreeSet<V>>, at: &K, value: &V) {
+    if let Some(set) = map.get_mut(at) {
+        set.remove(value);
+        if set.is_empty() {
+            map.remove(at);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The nodes of the index.
 
 use super::{Cause, Index};
-use crate::model::Node;
+use crate::model::{Node, Pod};
 use crate::time::Now;
 use crate::wire::NodeWire;
 
@@ -33,13 +33,16 @@ impl Index {
     }
 
     fn touch_node(&mut self, node: &str) {
+        let on_node = |pod: &Pod| pod.node.as_deref() == Some(node);
         for (key, names) in self.members.all() {
-            let pods = self.pods.get(&key.namespace);
-            let existing = names.iter().filter_map(|n| pods?.get(n));
-            let gone = self.gone.of(key).map(|g| &g.pod);
-            if existing.chain(gone).any(|p| p.node.as_deref() == Some(node)) {
+            let mut existing = names.iter().filter_map(|name| self.pods.get(&key.namespace, name));
+            if existing.any(on_node) {
                 self.touched.push((key.clone(), Cause::Change));
             }
         }
+        // Deleted pods of that node may be holders still.
+        let gone = self.gone.all().filter(|(_, gone)| on_node(&gone.pod));
+        let held: Vec<_> = gone.flat_map(|(namespace, gone)| self.held_by(namespace, &gone.pod)).collect();
+        self.touched.extend(held.into_iter().map(|key| (key, Cause::Change)));
     }
 }

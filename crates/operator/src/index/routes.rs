@@ -6,7 +6,8 @@ use kube::Resource;
 use kube::runtime::watcher::Event;
 use leadergroup_api::ROLE_LABEL;
 
-use super::{Index, Key, Listing, Within, is_older};
+use super::{Index, Key, Listing, Within, is_older, replaces};
+use crate::time::{Mono, Now};
 use crate::traffic::wire::{ServiceWire, SliceWire};
 use crate::traffic::{Existing, Found, Owned, Plan, RouteKind, ServiceFacts, SliceFacts};
 
@@ -14,12 +15,14 @@ use crate::traffic::{Existing, Found, Owned, Plan, RouteKind, ServiceFacts, Slic
 #[derive(Debug)]
 struct Store<F> {
     objects: HashMap<Key, Found<F>>,
+    /// When an answer to this operator last brought each.
+    answered: HashMap<Key, Mono>,
     listing: Listing,
 }
 
 impl<F> Default for Store<F> {
     fn default() -> Self {
-        Self { objects: HashMap::new(), listing: Listing::default() }
+        Self { objects: HashMap::new(), answered: HashMap::new(), listing: Listing::default() }
     }
 }
 
@@ -27,20 +30,21 @@ impl<F> Default for Store<F> {
 type Moved = (Key, [Option<(String, String)>; 2]);
 
 impl<F: PartialEq> Store<F> {
-    fn take_in<W>(&mut self, within: Within<'_>, event: Event<W>) -> Vec<Moved>
+    fn take_in<W>(&mut self, within: Within<'_>, event: Event<W>, now: Now) -> Vec<Moved>
     where
         W: Resource<DynamicType = ()> + Into<Found<F>>,
     {
         match event {
             Event::Init => {
-                self.listing.begin(within);
+                self.listing.begin(within, now.mono);
                 Vec::new()
             }
             Event::InitApply(wire) => {
                 self.listing.saw(within, Key::of(wire.meta()));
-                self.put(wire).into_iter().collect()
+                let began = self.listing.began(within);
+                self.put(wire, began, None).into_iter().collect()
             }
-            Event::Apply(wire) => self.put(wire).into_iter().collect(),
+            Event::Apply(wire) => self.put(wire, None, None).into_iter().collect(),
             Event::Delete(wire) => self.remove(&Key::of(wire.meta())).into_iter().collect(),
             Event::InitDone => {
                 let lost = self.listing.end(within, self.objects.keys());
@@ -49,12 +53,23 @@ impl<F: PartialEq> Store<F> {
         }
     }
 
-    fn put<W: Resource<DynamicType = ()> + Into<Found<F>>>(&mut self, wire: W) -> Option<Moved> {
+    /// `list_began` says when the list was asked for that the object came by, `answered_at` when it was answered.
+    fn put<W: Resource<DynamicType = ()> + Into<Found<F>>>(
+        &mut self,
+        wire: W,
+        list_began: Option<Mono>,
+        answered_at: Option<Mono>,
+    ) -> Option<Moved> {
         let key = Key::of(wire.meta());
         let found: Found<F> = wire.into();
         let known = self.objects.get(&key);
-        if known.is_some_and(|known| known.uid == found.uid && is_older(Some(&found.version), &known.version)) {
+        if known.is_some_and(|known| known.uid == found.uid && is_older(Some(&found.version), &known.version))
+            && !replaces(list_began, self.answered.get(&key).copied())
+        {
             return None;
+        }
+        if let Some(at) = answered_at {
+            self.answered.insert(key.clone(), at);
         }
         let (after, before) = (found.owner.clone(), known.and_then(|known| known.owner.clone()));
         self.objects.insert(key.clone(), found);
@@ -62,6 +77,7 @@ impl<F: PartialEq> Store<F> {
     }
 
     fn remove(&mut self, key: &Key) -> Option<Moved> {
+        self.answered.remove(key);
         let before = self.objects.remove(key)?.owner;
         Some((key.clone(), [before, None]))
     }
@@ -125,31 +141,31 @@ impl Index {
         self.routes.owned_by(uid)
     }
 
-    pub(super) fn apply_service(&mut self, within: Within<'_>, event: Event<ServiceWire>) {
-        let moved = self.routes.services.take_in(within, event);
+    pub(super) fn apply_service(&mut self, within: Within<'_>, event: Event<ServiceWire>, now: Now) {
+        let moved = self.routes.services.take_in(within, event, now);
         self.note_routes(RouteKind::Service, &moved);
     }
 
-    pub(super) fn apply_slice(&mut self, within: Within<'_>, event: Event<SliceWire>) {
-        let moved = self.routes.slices.take_in(within, event);
+    pub(super) fn apply_slice(&mut self, within: Within<'_>, event: Event<SliceWire>, now: Now) {
+        let moved = self.routes.slices.take_in(within, event, now);
         self.note_routes(RouteKind::Slice, &moved);
     }
 
     /// Takes in a Service as an answer brought it, ahead of the watch; none if it does not exist.
-    pub fn note_service(&mut self, key: &Key, service: Option<ServiceWire>) {
+    pub fn note_service(&mut self, key: &Key, service: Option<ServiceWire>, now: Now) {
         let services = &mut self.routes.services;
         let moved = match service {
-            Some(wire) => services.put(wire),
+            Some(wire) => services.put(wire, None, Some(now.mono)),
             None => services.remove(key),
         };
         self.note_routes(RouteKind::Service, moved.as_slice());
     }
 
     /// Takes in an `EndpointSlice` as an answer brought it, ahead of the watch; none if it does not exist.
-    pub fn note_slice(&mut self, key: &Key, slice: Option<SliceWire>) {
+    pub fn note_slice(&mut self, key: &Key, slice: Option<SliceWire>, now: Now) {
         let slices = &mut self.routes.slices;
         let moved = match slice {
-            Some(wire) => slices.put(wire),
+            Some(wire) => slices.put(wire, None, Some(now.mono)),
             None => slices.remove(key),
         };
         self.note_routes(RouteKind::Slice, moved.as_slice());
@@ -157,10 +173,7 @@ impl Index {
 
     /// A pod was labelled with its role, which its watch has yet to tell.
     pub fn note_role(&mut self, pod: &Key, uid: &str, role: &str) {
-        let known = self.pods.get_mut(&pod.namespace).and_then(|pods| pods.get_mut(&pod.name));
-        if let Some(pod) = known.filter(|pod| pod.object_uid() == uid) {
-            pod.labels.insert(ROLE_LABEL.to_owned(), role.to_owned());
-        }
+        self.pods.set_label(pod, uid, ROLE_LABEL, role);
     }
 
     /// Has the groups decided again that own the objects, or want their names.

@@ -24,6 +24,8 @@ pub struct Tenure {
     pub transitions: Option<i64>,
     /// When this operator saw it begin, or found it.
     pub began: Mono,
+    /// This operator found it, and did not see it begin.
+    pub was_found: bool,
     /// The same by the wall clock, in whole seconds.
     pub began_wall: Timestamp,
     /// How it ended, once it has.
@@ -67,6 +69,7 @@ impl Tenures {
                 holder: holder.to_owned(),
                 transitions: lease.record.transitions(),
                 began: now.mono,
+                was_found: after_gap,
                 began_wall: now.wall_second(),
                 ended: None,
             });
@@ -99,6 +102,11 @@ fn ended(lease: &Lease, now: Now) -> Ended {
         Some(reason @ TransitionReason::Expired) => Ended { at: before.moved_at, reason },
         Some(reason) => Ended { at: now.mono, reason },
         None if freed => Ended { at: now.mono, reason: TransitionReason::Released },
-        None => Ended { at: before.moved_at, reason: lease.why_another_holds_it() },
+        None => {
+            let reason = lease.why_another_holds_it();
+            // One from which it was taken held it until then.
+            let at = if reason == TransitionReason::Taken { now.mono } else { before.moved_at };
+            Ended { at, reason }
+        }
     }
 }

@@ -96,14 +96,14 @@ impl Default for Metrics {
 /// The verdicts on which a holder may be cleared, and on what grounds. Proof there is only of a termination; which of several
 /// pods an identity means is not for the user to accept a risk about.
 const CLEARABLE: [(Verdict, &[Ground]); 6] = {
-    use Ground::{Proof, RanOut, RiskAccepted};
+    use Ground::{Expired, Proof, RiskAccepted};
     [
-        (Verdict::Terminated, &[Proof, RanOut, RiskAccepted]),
-        (Verdict::Ambiguous, &[RanOut]),
-        (Verdict::Vanished, &[RanOut, RiskAccepted]),
-        (Verdict::Unreachable, &[RanOut, RiskAccepted]),
-        (Verdict::Unresolved, &[RanOut, RiskAccepted]),
-        (Verdict::Unproven, &[RanOut, RiskAccepted]),
+        (Verdict::Terminated, &[Proof, Expired, RiskAccepted]),
+        (Verdict::Ambiguous, &[Expired]),
+        (Verdict::Vanished, &[Expired, RiskAccepted]),
+        (Verdict::Unreachable, &[Expired, RiskAccepted]),
+        (Verdict::Unresolved, &[Expired, RiskAccepted]),
+        (Verdict::Unproven, &[Expired, RiskAccepted]),
     ]
 };
 /// The others.
@@ -230,7 +230,7 @@ impl Metrics {
 fn clear_labels(verdict: Verdict, ground: Ground, form: ReleaseForm) -> Words<3> {
     let ground = match ground {
         Ground::Proof => "Proof",
-        Ground::RanOut => "RanOut",
+        Ground::Expired => "RanOut",
         Ground::RiskAccepted => "RiskAccepted",
     };
     let release = match form {
@@ -250,6 +250,7 @@ pub(crate) fn name(job: &Job) -> &'static str {
         Job::Act(Action::ReadPods { .. }) => "ReadPods",
         Job::Act(Action::Clear(_)) => "Clear",
         Job::Route(_) => "Route",
+        Job::ReadGroup => "ReadGroup",
         Job::WriteStatus { .. } => "WriteStatus",
         Job::WriteInvalid { .. } => "WriteInvalid",
         Job::Audit(_) => "Audit",

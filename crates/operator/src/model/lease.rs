@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use kube::core::ObjectMeta;
 use leadergroup_api::TransitionReason;
+use leadergroup_api::library::Library;
 use leadergroup_elector::lease::TIMING;
 
 use super::SANE_CLOCK_MS;
@@ -33,6 +34,7 @@ fn asked_timing(metadata: &ObjectMeta) -> Option<AskedTiming> {
 
 /// A Lease, and what this operator has seen it do.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "they are facts about a Lease, not states of a machine")]
 pub struct Lease {
     /// The UID: a Lease deleted and made anew is another one.
     pub uid: String,
@@ -46,6 +48,16 @@ pub struct Lease {
     pub moved_at: Mono,
     /// Whether this operator has seen the record change, or has only found it as it is.
     pub seen_moving: bool,
+    /// The present holder was seen to renew.
+    renewed_in_term: bool,
+    /// Its storage was restored in the present term: the record is an older one than the operator has seen.
+    pub is_restored: bool,
+    /// When an answer to this operator last brought it.
+    pub answered_at: Option<Mono>,
+    /// The election library that wrote the record last, if it is recognised; a clear does not count.
+    pub library: Option<Library>,
+    /// It has finalizers, so deleting it does not make it go away.
+    pub has_finalizers: bool,
     /// When the record was last read from the API server itself, rather than from a watch.
     pub read_at: Option<Mono>,
     /// The largest duration that the present term has shown, in seconds.
@@ -63,25 +75,25 @@ pub struct Lease {
     pub renewals: Renewals,
     /// How the term before this one ended.
     pub before: Option<Before>,
-    /// How this record came.
-    pub came: Came,
+    /// The request that brought this record.
+    pub source: Source,
 }
 
-/// How a version of a Lease came to this operator.
+/// The request that brought a version of a Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Came {
-    /// By a watch, next after the one before.
-    InOrder,
-    /// By a read, ahead of the watch: others may have gone unseen before it, as far as the watch was behind.
-    Read,
-    /// By a list, when it was found or after the watch was interrupted: others may have gone unseen before it.
-    Listed,
+pub enum Source {
+    /// A watch: it is the next version after the one before.
+    Watch,
+    /// A read, ahead of the watch: others may have gone unseen before it, as far as the watch was behind.
+    Get,
+    /// A list, when the Lease was found or after the watch was interrupted: others may have gone unseen before it.
+    List,
 }
 
-impl Came {
+impl Source {
     /// Versions between this record and the one before may have gone unseen.
     pub fn after_gap(self) -> bool {
-        self != Self::InOrder
+        self != Self::Watch
     }
 }
 
@@ -109,22 +121,27 @@ pub struct Before {
     pub times_kept: bool,
     /// How its renewals came.
     pub rhythm: Option<Rhythm>,
-    /// How its last record came: unless in order, it may have stood still for long before.
-    pub came: Came,
+    /// The request that brought its last record: unless a watch, it may have stood still for long before.
+    pub source: Source,
 }
 
 impl Lease {
     /// A Lease seen for the first time.
-    pub fn found(wire: LeaseWire, now: Now) -> Self {
+    pub fn found(wire: LeaseWire, source: Source, now: Now) -> Self {
         let record = wire.spec;
         Self {
             asks: asked_timing(&wire.metadata),
+            has_finalizers: has_finalizers(&wire.metadata),
             uid: wire.metadata.uid.unwrap_or_default(),
             version: wire.metadata.resource_version.unwrap_or_default(),
             longest: record.duration(),
             record,
             moved_at: now.mono,
             seen_moving: false,
+            renewed_in_term: false,
+            is_restored: false,
+            library: wire.library,
+            answered_at: None,
             read_at: None,
             sane: SaneRenewals { since: now.mono, ..SaneRenewals::default() },
             off: 0,
@@ -132,15 +149,19 @@ impl Lease {
             latest_renewal: None,
             renewals: Renewals::default(),
             before: None,
-            came: Came::Listed,
+            source,
         }
     }
 
     /// Takes in a later version of the same Lease; true if the record moved.
-    pub fn observe(&mut self, wire: LeaseWire, came: Came, now: Now) -> bool {
+    pub fn observe(&mut self, wire: LeaseWire, source: Source, now: Now) -> bool {
         self.asks = asked_timing(&wire.metadata);
+        self.has_finalizers = has_finalizers(&wire.metadata);
         self.version = wire.metadata.resource_version.unwrap_or_default();
         let record = wire.spec;
+        if record.holder().is_some() {
+            self.library = wire.library;
+        }
         if record == self.record {
             return false;
         }
@@ -148,11 +169,12 @@ impl Lease {
         if same_holder {
             self.longest = self.longest.max(record.duration());
             // One that acquires its own Lease anew has begun anew.
-            if !came.after_gap() && self.seen_moving && record.acquire_time == self.record.acquire_time {
+            if !source.after_gap() && self.seen_moving && record.acquire_time == self.record.acquire_time {
                 let (gap, duration) = (self.gap_to(&record, now), Mono::from_secs(self.longest.unwrap_or(0)));
                 self.renewals.note(gap, self.record.renewed(), duration, now.mono);
             }
             self.note_renewal(&record, now);
+            self.renewed_in_term |= record.renew_time.is_some() && record.renew_time != self.record.renew_time;
         } else {
             self.before = Some(Before {
                 moved_at: self.moved_at,
@@ -161,20 +183,22 @@ impl Lease {
                 shrunk: self.record.duration() == Some(1) && self.longest > Some(1),
                 times_kept: record.renew_time.is_some() && record.renew_time == self.record.renew_time,
                 rhythm: self.renewals.rhythm(),
-                came: self.came,
+                source: self.source,
             });
             self.renewals = Renewals::default();
             self.longest = record.duration();
             self.sane = SaneRenewals { since: now.mono, ..SaneRenewals::default() };
             (self.off, self.clock_off_by) = (0, None);
             self.latest_renewal = None;
+            self.renewed_in_term = false;
+            self.is_restored = false;
         }
         self.latest_renewal = self.latest_renewal.max(self.record.renewed().filter(|_| same_holder));
         self.record = record;
         self.moved_at = now.mono;
         self.seen_moving = true;
         self.read_at = None;
-        self.came = came;
+        self.source = source;
         true
     }
 
@@ -186,7 +210,7 @@ impl Lease {
             None => TransitionReason::LeaseDeleted,
             Some(before) if before.shrunk => TransitionReason::Released,
             Some(before) if before.ran_out => TransitionReason::Expired,
-            Some(before) if before.came.after_gap() || self.came.after_gap() => TransitionReason::Unobserved,
+            Some(before) if before.source.after_gap() || self.source.after_gap() => TransitionReason::Unobserved,
             Some(_) => TransitionReason::Taken,
         }
     }
@@ -239,21 +263,61 @@ impl Lease {
         self.sane.count >= SANE_RENEWALS && self.moved_at >= self.sane.since + SANE_FOR
     }
 
-    /// For how long a renewal lasts: the largest duration this term has shown.
+    /// Whether the Lease is held until somebody takes it away, so that it never expires: its record has no duration or no
+    /// time of renewal and nobody renews it, or each of its renewals comes later than the duration allows.
+    pub fn is_held_for_life(&self, default_seconds: u64) -> bool {
+        let has_no_timing = self.longest.is_none() || self.record.renewed().is_none();
+        has_no_timing && !self.renewed_in_term || self.renewals.all_exceed(self.duration(default_seconds))
+    }
+
+    /// For how long a renewal lasts: the largest duration this term has shown; none if for ever.
     ///
-    /// `default_seconds` stands in where the record has no usable duration.
-    pub fn lasts(&self, default_seconds: u64) -> Mono {
+    /// `default_seconds` stands in where the record has no usable duration. Before its first renewal a holder is given a
+    /// third more: Camel acquires, and then sleeps for one duration before it leads and renews.
+    pub fn lasts(&self, default_seconds: u64) -> Option<Mono> {
+        let duration = self.duration(default_seconds);
+        let is_first = !self.renewed_in_term
+            && self.record.acquired().is_some()
+            && self.record.acquired() == self.record.renewed();
+        let grace = if is_first { duration / 3 } else { Mono::ZERO };
+        (!self.is_held_for_life(default_seconds)).then(|| duration.saturating_add(grace))
+    }
+
+    /// The duration that the term has shown, in seconds; `default_seconds` where the record has none.
+    pub fn duration(&self, default_seconds: u64) -> Mono {
         Mono::from_secs(self.longest.unwrap_or(default_seconds))
     }
 
-    /// When this Lease runs out if it does not move.
-    pub fn runs_out_at(&self, default_seconds: u64) -> Mono {
-        self.moved_at.saturating_add(self.lasts(default_seconds))
+    /// When this Lease expires if it does not move; none if it never does.
+    pub fn expires_at(&self, default_seconds: u64) -> Option<Mono> {
+        self.lasts(default_seconds).map(|lasts| self.moved_at.saturating_add(lasts))
     }
 
-    /// Whether it ran out. A silent watch looks like a leader that stopped renewing, so the record must have been
+    /// Whether it expired. A silent watch looks like a leader that stopped renewing, so the record must have been
     /// read from the API server after the time was up.
-    pub fn ran_out(&self, default_seconds: u64) -> bool {
-        self.read_at.is_some_and(|read| read >= self.runs_out_at(default_seconds))
+    pub fn has_expired(&self, default_seconds: u64) -> bool {
+        self.was_read_after(self.expires_at(default_seconds))
     }
+
+    /// When a holder that nobody has replaced since its Lease expired is stale for certain: one more duration later.
+    pub fn abandoned_at(&self, default_seconds: u64) -> Option<Mono> {
+        self.expires_at(default_seconds).map(|at| at.saturating_add(self.duration(default_seconds)))
+    }
+
+    /// Whether the record is known to have stood still until that moment.
+    pub fn was_read_after(&self, moment: Option<Mono>) -> bool {
+        moment.is_some_and(|at| self.read_at.is_some_and(|read| read >= at))
+    }
+
+    /// How long a leader that is alive may go without a renewal that arrives here, by what its term has shown: the longest
+    /// of two retry periods, twice the largest gap between two renewals, and two thirds of the duration.
+    pub fn max_silence(&self, retry_period: Mono, default_seconds: u64) -> Mono {
+        let largest_gap = self.renewals.rhythm().map_or(Mono::ZERO, |rhythm| rhythm.largest);
+        let duration = self.duration(default_seconds);
+        (retry_period * 2).max(largest_gap * 2).max(duration * 2 / 3)
+    }
+}
+
+fn has_finalizers(metadata: &ObjectMeta) -> bool {
+    metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty())
 }

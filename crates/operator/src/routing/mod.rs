@@ -90,13 +90,13 @@ pub fn target<'a>(
     if let Some(older) = snapshot.older {
         return nobody(&format!("the Lease belongs to the LeaderGroup {}", older.name));
     }
-    if !may_be_sent_to(judgement.verdict) {
-        return nobody(&judgement.evidence);
+    if !may_be_sent_to(judgement.verdict()) {
+        return nobody(&judgement.evidence());
     }
     let Some(leader) = &status.leader else { return nobody("the Lease has run out") };
     let is_leader = |pod: &&Pod| Some(&pod.uid) == leader.pod_uid.as_ref() && pod.phase == Phase::Live;
-    let Some(pod) = snapshot.candidates.iter().copied().find(is_leader) else { return nobody(&judgement.evidence) };
-    if judgement.verdict == Verdict::Managed && !judgement.subject.as_ref().is_some_and(|s| s.runs) {
+    let Some(pod) = snapshot.candidates.iter().copied().find(is_leader) else { return nobody(&judgement.evidence()) };
+    if judgement.verdict() == Verdict::Managed && !judgement.subject.as_ref().is_some_and(|s| s.runs) {
         return nobody(&format!("no watched container of pod {} runs", pod.name));
     }
     if status.holder.as_ref().and_then(|h| h.pod_uid.as_ref()) != Some(&pod.uid) {

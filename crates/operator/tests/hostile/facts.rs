@@ -1,7 +1,7 @@
 //! What the evidence table asks of a death, looked up in the objects as they were delivered.
 
 use jiff::Timestamp;
-use leadergroup_api::Verdict;
+use leadergroup_api::{RuleName, Verdict};
 use leadergroup_operator::judge::Judgement;
 use serde_json::Value;
 
@@ -11,20 +11,18 @@ use crate::support::wall;
 
 /// The verdict; of a death, by which row it is proven.
 pub fn row(judgement: &Judgement) -> String {
-    let evidence = &judgement.evidence;
-    let row = match judgement.verdict {
-        Verdict::Terminated if evidence.contains("ended by its kubelet's word") => " 6",
-        Verdict::Terminated if evidence.starts_with("no run of pod") => " 7",
-        Verdict::Terminated if evidence.starts_with("node ") => " 9",
-        Verdict::Terminated => " by no row",
+    let row = match judgement.rule.name() {
+        RuleName::KubeletReportedEnd => " 6",
+        RuleName::NoRunSinceRenewal | RuleName::AllContainersRestarted => " 7",
+        RuleName::NodeOutOfService => " 9",
         _ => "",
     };
-    format!("{}{row}", judgement.verdict)
+    format!("{}{row}", judgement.verdict())
 }
 
 /// What speaks against the judgement.
 pub fn contradict(play: &Play, judgement: &Judgement) -> Option<String> {
-    if judgement.verdict != Verdict::Terminated {
+    if judgement.verdict() != Verdict::Terminated {
         return None;
     }
     let row = row(judgement);
@@ -44,7 +42,7 @@ pub fn contradict(play: &Play, judgement: &Judgement) -> Option<String> {
         }
         why
     })();
-    why.err().map(|why| format!("{row}, but {why}: {}", judgement.evidence))
+    why.err().map(|why| format!("{row}, but {why}: {}", judgement.evidence()))
 }
 
 /// A pod's UID; a static pod's is the hash of its manifest.

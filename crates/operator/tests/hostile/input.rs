@@ -48,7 +48,7 @@ fn a_step() -> impl Strategy<Value = Step> {
         2 => a_node().prop_map(Step::Node),
         3 => (kind.clone(), name).prop_map(|(kind, name)| Step::Delete(kind, name.to_owned())),
         2 => kind.prop_map(Step::Relist),
-        4 => prop_oneof![0_u64..3_000, 3_000_u64..40_000].prop_map(Step::Pass),
+        4 => prop_oneof![0_u64..3_000, 3_000_u64..80_000].prop_map(Step::Pass),
         4 => (1_u64..6).prop_map(Step::Renew),
     ]
 }

@@ -192,14 +192,13 @@ impl Play {
         let key = Key::new(NAMESPACE, "web");
         for _ in 0..ROUNDS {
             let now = now_at(ms(self.now));
-            // The first look tells the index whether to seek the holder outside the group.
-            self.index.snapshot(&key);
             let Some(snapshot) = self.index.snapshot(&key) else {
                 self.last = None;
                 return;
             };
-            let judgement = judge_group(&snapshot, &self.memory, now);
-            let decision = decide(&snapshot, &mut self.memory, now);
+            let (decision, memory) = decide(&snapshot, std::mem::take(&mut self.memory), now);
+            let judgement = judge_group(&snapshot, &memory, now);
+            self.memory = memory;
             let row = facts::row(&judgement);
             self.verdicts.insert(row.clone());
             self.last = Some(row);
@@ -226,7 +225,8 @@ impl Play {
         group["status"] = stored.clone();
         self.memory.note_status_sent(status);
         self.memory.note_status_taken();
-        self.index.note_status(key, self.version.to_string(), decode(&stored));
+        let now = now_at(ms(self.now));
+        self.index.note_status(key, self.version.to_string(), decode(&stored), now);
     }
 
     fn perform(&mut self, key: &Key, action: Action) {

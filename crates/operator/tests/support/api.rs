@@ -191,14 +191,16 @@ impl Api {
                 let pods = self.get(Kind::Pod, name).map(decode);
                 Outcome::Pods { requested_at, name: Some(name.clone()), result: Ok(Vec::from_iter(pods)) }
             }
-            Job::Act(Action::ReadPods { selector, .. }) => {
-                let (label, value) = selector.split_once('=').expect("a selector of one label");
-                let mut pods = self.list(Kind::Pod);
-                pods.retain(|p| p["metadata"]["labels"][label] == json!(value));
+            Job::Act(Action::ReadPods { name: None, .. }) => {
+                let pods = self.list(Kind::Pod);
                 Outcome::Pods { requested_at, name: None, result: Ok(pods.iter().map(decode).collect()) }
             }
             Job::Act(Action::Clear(clear)) => {
                 Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(clear) }
+            }
+            Job::ReadGroup => {
+                let group = self.get(Kind::Group, &work.group.name);
+                Outcome::Group { result: Ok(group.map(|group| Box::new(decode_group(group)))) }
             }
             Job::WriteStatus { version, status } => {
                 let status = serde_json::to_value(status).expect("a status");

@@ -391,6 +391,7 @@ fn name(work: &Work) -> String {
     match &work.job {
         Job::Act(action) => format!("{action:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
         Job::Route(step) => format!("Route {:?}", step.write).split(" {").next().unwrap_or_default().to_owned(),
+        Job::ReadGroup => "ReadGroup".to_owned(),
         Job::WriteStatus { .. } => "WriteStatus".to_owned(),
         Job::WriteInvalid { .. } => "WriteInvalid".to_owned(),
         Job::Audit(_) => "Audit".to_owned(),

@@ -91,6 +91,9 @@ pub fn pod(name: &str, uid: &str, node: &str, phase: &str, containers: &[(&str, 
         .map(|(name, status)| {
             let mut status = status.clone();
             status["name"] = json!(name);
+            if status["containerID"].is_null() {
+                status["containerID"] = json!(format!("containerd://{name}"));
+            }
             status
         })
         .collect();
@@ -117,5 +120,11 @@ pub fn ended(at: i64) -> Value {
 
 /// The status of a container that runs since then, after a run that ended earlier.
 pub fn restarted(since: i64, ended_at: i64) -> Value {
-    json!({"state": running(since)["state"], "lastState": ended(ended_at)["state"]})
+    json!({"state": running(since)["state"], "lastState": ended(ended_at)["state"], "restartCount": 1})
+}
+
+/// The status of a container that was run again so many times.
+pub fn counted(mut status: Value, restarts: u32) -> Value {
+    status["restartCount"] = json!(restarts);
+    status
 }

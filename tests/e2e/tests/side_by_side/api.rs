@@ -8,7 +8,7 @@ use leadergroup_e2e::{Candidates, Group, GroupView, Namespace, Session, lease_of
 use serde_json::{Value, json};
 
 /// A spec as a user writes it, and what becomes of it.
-const SPECS: [(&str, Answer); 53] = {
+const SPECS: [(&str, Answer); 56] = {
     use Answer::{Accepted, Refused};
     const ORDER: &str = "durationSeconds must be greater than renewDeadlineSeconds: a leader has to give up before";
     const TRIES: &str = "renewDeadlineSeconds must be greater than 1.2 x retryPeriodSeconds";
@@ -52,6 +52,9 @@ const SPECS: [(&str, Answer); 53] = {
         ("{staleHolder: {unconfirmed: {policy: AcceptRisk, afterSeconds: 0}}}", Refused(AT_LEAST_1)),
         ("{staleHolder: {delaySeconds: -1}}", Refused("should be greater than or equal to 0")),
         ("{staleHolder: {policy: Delete}}", Refused(ENUM)),
+        ("{staleHolder: {release: Auto, onRestart: Auto}}", Accepted),
+        ("{staleHolder: {release: Empty, onRestart: Clear}}", Accepted),
+        ("{staleHolder: {release: 'Null', onRestart: Keep}}", Accepted),
         ("{staleHolder: {release: empty}}", Refused(ENUM)),
         ("{staleHolder: {onRestart: Wait}}", Refused(ENUM)),
         ("{routing: {service: {ports: [{port: 80}]}}}", Accepted),
@@ -199,8 +202,8 @@ async fn an_empty_spec_is_filled_with_defaults() -> Result<()> {
         json!({"create": false, "durationSeconds": 15, "renewDeadlineSeconds": 10, "retryPeriodSeconds": 2})
     );
     assert_eq!(spec["staleHolder"]["policy"], json!("Clear"));
-    assert_eq!(spec["staleHolder"]["release"], json!("Empty"));
-    assert_eq!(spec["staleHolder"]["onRestart"], json!("Clear"));
+    assert_eq!(spec["staleHolder"]["release"], json!("Auto"));
+    assert_eq!(spec["staleHolder"]["onRestart"], json!("Auto"));
     assert_eq!(spec["staleHolder"]["unconfirmed"]["policy"], json!("WaitForExpiry"));
     assert_eq!(spec["historyLimit"], json!(20));
     let observed =

@@ -5,10 +5,11 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
+use leadergroup_api::Library;
 use leadergroup_identity::Identity;
 
 use crate::model::LeaderGroup;
-use crate::objects::{full_name, holder, is_live, names, renewed_by};
+use crate::objects::{full_name, holder, is_for_life, is_live, library, names, renewed_by};
 use crate::owner::{Owner, is_empty, lasting_labels};
 
 /// Where each node renews a Lease of its own.
@@ -145,6 +146,10 @@ pub struct Proposal {
     pub duration: Option<i32>,
     /// The program that renews the Lease, by the name it gives.
     pub client: Option<String>,
+    /// The election library that the holder is known to use.
+    pub library: Option<Library>,
+    /// Whether the Lease never runs out.
+    pub is_for_life: bool,
     pub confidence: Confidence,
     pub evidence: String,
 }
@@ -179,6 +184,8 @@ pub fn propose(
         containers: pod.spec.iter().flat_map(|spec| &spec.containers).map(|c| c.name.clone()).collect(),
         duration: lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).filter(|seconds| *seconds > 0),
         client: renewed_by(lease).map(ToOwned::to_owned),
+        library: library(lease),
+        is_for_life: is_for_life(lease),
         confidence,
         evidence,
     })

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use leadergroup_api::LeaseSpec;
+use leadergroup_api::library::{Library, Notice};
+use leadergroup_api::{LeaseSpec, Release, ReleaseForm};
 use serde_json::{Value, json};
 
 use super::find::Proposal;
@@ -29,6 +30,9 @@ pub fn object(proposal: &Proposal) -> Value {
     if lease != json!({}) {
         spec["lease"] = lease;
     }
+    if proposal.library.is_some_and(needs_deletion) {
+        spec["staleHolder"]["release"] = json!(Release::Delete);
+    }
     if let Some(identity) = &proposal.identity {
         spec["identity"] = json!(identity);
     }
@@ -53,6 +57,29 @@ pub fn yaml(proposals: &[Proposal]) -> Result<String> {
     Ok(text)
 }
 
+/// Returns whether the library's standbys notice no other clear, so that `Auto` does not do.
+fn needs_deletion(library: Library) -> bool {
+    library.release() == ReleaseForm::Delete
+}
+
+/// Returns what to know of `staleHolder.release` for that library.
+fn about_release(library: Library) -> String {
+    if needs_deletion(library) {
+        return format!(
+            "The election library is {library}, whose standbys notice only that the Lease is deleted: hence release Delete, \
+             for which you need the right to delete the Lease."
+        );
+    }
+    let form = Release::Auto.form(Some(library));
+    if library.notices(ReleaseForm::Delete) == Notice::Never {
+        return format!(
+            "The election library is {library}. Leave staleHolder.release at Auto ({form:?}): after Delete, none of its \
+             standbys leads again by itself."
+        );
+    }
+    format!("The election library is {library}, which staleHolder.release Auto clears as {form:?}.")
+}
+
 fn comments(proposal: &Proposal) -> Vec<String> {
     let Proposal { confidence, evidence, leader, candidates, .. } = proposal;
     let owner =
@@ -63,6 +90,12 @@ fn comments(proposal: &Proposal) -> Vec<String> {
     ];
     if let Some(client) = &proposal.client {
         lines.push(format!("The Lease is renewed by {client:?}, as it calls itself."));
+    }
+    lines.extend(proposal.library.map(about_release));
+    if proposal.is_for_life {
+        lines.push(
+            "The Lease has neither a duration nor renewals: it is held until its holder is proven dead.".to_owned(),
+        );
     }
     if proposal.containers.len() > 1 {
         lines.push(format!(

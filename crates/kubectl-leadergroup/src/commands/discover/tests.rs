@@ -1,6 +1,7 @@
 //! What is found for a Lease, case by case.
 
 use k8s_openapi::api::core::v1::Pod;
+use leadergroup_api::{Library, Release};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -127,6 +128,30 @@ fn a_manifest_is_a_group_that_only_observes() {
     }
     assert!(text.contains("# Certain: the holder begins with the name of pod billing-a and of no other."), "{text}");
     assert!(text.contains("# Pod billing-a leads. Candidates, by the selector of deployment/billing: 2."), "{text}");
+}
+
+#[test]
+fn proposes_a_release_only_where_auto_does_not_do() {
+    let pods = [pod("billing-a", &json!({})), pod("billing-b", &json!({}))];
+    let without_duration = json!({"spec": {"leaseDurationSeconds": null}});
+    for (manager, library, release) in [
+        ("billing", None, None),
+        ("Kubernetes Java Client", Some(Library::OfficialJava), None),
+        ("kubert", Some(Library::Kubert), None),
+        ("node-fetch", Some(Library::NodeLeaderElection), Some(Release::Delete)),
+    ] {
+        let lease = lease("billing-a", manager, &without_duration);
+        let holder = holder_of(&lease, &pods, &[]).unwrap();
+        let proposal = propose(&lease, holder, Some(owner("billing")), &pods, &[]).unwrap();
+        assert_eq!(proposal.library, library, "{manager}");
+        let object = manifest::object(&proposal);
+        assert_eq!(object["spec"]["staleHolder"].get("release"), release.map(|it| json!(it)).as_ref(), "{manager}");
+        let group: LeaderGroup = serde_json::from_value(object).unwrap();
+        assert_eq!(group.spec.stale_holder.release, release.unwrap_or_default(), "{manager}");
+        assert!(!proposal.is_for_life, "{manager}");
+    }
+    let for_life = json!({"spec": {"leaseDurationSeconds": null, "renewTime": null}});
+    assert!(found("billing-a", &for_life, &pods, &[]).unwrap().is_for_life);
 }
 
 #[tokio::test]

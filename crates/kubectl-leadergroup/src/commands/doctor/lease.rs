@@ -3,7 +3,8 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use leadergroup_api::ReleaseForm;
+use leadergroup_api::library::Notice;
+use leadergroup_api::{Policy, Release, ReleaseForm};
 use leadergroup_elector::lease::{MANAGER, TIMING};
 use leadergroup_identity::Identity;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::case::{Case, patch};
 use super::finding::{Mend, Report};
 use crate::model::LeaderGroup;
-use crate::objects::{holder, is_coordinated, is_live, is_ready, names, renewed_by};
+use crate::objects::{holder, is_coordinated, is_for_life, is_live, is_ready, library, names, renewed_by};
 use crate::owner::Owner;
 
 /// Other groups of the same Lease: it belongs to the oldest.
@@ -39,7 +40,11 @@ pub fn examine(case: &Case<'_>, report: &mut Report) {
     if is_coordinated(lease) {
         return;
     }
-    held_by(case, who, report);
+    if is_for_life(lease) {
+        let message = "the Lease has neither a duration nor renewals: it is held until its holder is proven dead";
+        report.ok("lease", message);
+    }
+    held_by(case, lease, who, report);
     timing(case, lease, report);
     unique(case, who, report);
     release(case, lease, report);
@@ -81,7 +86,7 @@ pub fn outsider<'c>(case: &'c Case<'_>) -> Option<(&'c Pod, Option<&'c Owner>)> 
 }
 
 /// Which pod the holder is.
-fn held_by(case: &Case<'_>, who: &str, report: &mut Report) {
+fn held_by(case: &Case<'_>, lease: &Lease, who: &str, report: &mut Report) {
     const CHECK: &str = "holder";
     let fitting = case.plan.fitting(who, case.candidates.iter().copied());
     if fitting.len() > 1 {
@@ -114,9 +119,12 @@ fn held_by(case: &Case<'_>, who: &str, report: &mut Report) {
         let message = format!(
             "holder {who:?} fits no pod that exists: it is gone, or spec.identity does not say how it names its pod"
         );
-        let mend = Mend::advice(
-            "if it is gone, wait until its Lease has run out; else say in spec.identity how candidates name themselves",
-        );
+        let if_gone = if is_for_life(lease) {
+            "if its process has ended, delete the Lease, which never runs out"
+        } else {
+            "if it is gone, wait until its Lease has run out"
+        };
+        let mend = Mend::advice(format!("{if_gone}; else say in spec.identity how candidates name themselves"));
         return report.warn(CHECK, message, mend);
     }
     let message = format!("holder {who:?} is not of the form that spec.identity gives, and is never cleared");
@@ -172,19 +180,40 @@ fn unique(case: &Case<'_>, who: &str, report: &mut Report) {
     );
 }
 
-/// Whether the library will notice a clear.
+/// Reports a form of clear that the standbys' library is known not to understand.
 fn release(case: &Case<'_>, lease: &Lease, report: &mut Report) {
+    const CHECK: &str = "release";
+    let Some(library) = library(lease) else { return };
     let stale = &case.patient.group.spec.stale_holder;
-    let set = |form: &str| case.patch(&json!({"staleHolder": {"release": form}}));
-    let client = renewed_by(lease).unwrap_or_default();
-    if client.starts_with("Kubernetes Java Client") && stale.release == ReleaseForm::Empty {
-        let message = "the holder writes with the official Java client, whose standbys take an empty holder for one";
-        report.warn("release", message, set("Null"));
-    }
-    let has_no_duration = lease.spec.as_ref().is_some_and(|spec| spec.lease_duration_seconds.is_none());
-    if has_no_duration && stale.release != ReleaseForm::Delete {
-        let message =
-            "the holder writes no lease duration; a library that does so may notice only a Lease that is deleted";
-        report.warn("release", message, set("Delete"));
+    let form = stale.release.form(Some(library));
+    let needs_deletion = library.release() == ReleaseForm::Delete;
+    let wanted = if needs_deletion { Release::Delete } else { Release::Auto };
+    let set = case.patch(&json!({"staleHolder": {"release": wanted}}));
+    match library.notices(form) {
+        Notice::NextTry | Notice::LastReadExpiry => {}
+        Notice::AfterOwnDuration => {
+            let message = format!(
+                "the Lease is written by {library}: after a clear in the form {form:?}, its standbys wait a whole lease \
+                 duration more"
+            );
+            report.warn(CHECK, message, set);
+        }
+        // Such standbys would not lead either if nobody cleared the Lease; a pod that starts later would.
+        Notice::Never if needs_deletion => {
+            let message = format!("the Lease is written by {library}, whose standbys notice only that it is deleted");
+            report.warn(CHECK, message, set);
+        }
+        Notice::Never => {
+            let message = format!(
+                "the Lease is written by {library}: after a clear in the form {form:?}, none of its standbys leads again by \
+                 itself"
+            );
+            // Nothing is cleared yet.
+            if stale.policy == Policy::Observe {
+                report.warn(CHECK, message, set);
+            } else {
+                report.fail(CHECK, message, set);
+            }
+        }
     }
 }

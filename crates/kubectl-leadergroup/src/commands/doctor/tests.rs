@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use leadergroup_api::Release;
 use leadergroup_elector::lease::{MANAGER, TIMING};
 use serde_json::{Value, json};
 
@@ -290,7 +291,7 @@ fn timing_that_is_not_the_declared_one() {
 }
 
 #[test]
-fn identities_and_forms_of_release_that_do_not_suit() {
+fn identities_that_do_not_suit() {
     let of_set = |name: &str| {
         pod(
             name,
@@ -302,20 +303,84 @@ fn identities_and_forms_of_release_that_do_not_suit() {
     let set = || World::new().pods(vec![of_set("billing-a"), of_set("billing-b")]);
     told(&set(), "warn identity: the candidates are a StatefulSet's", "metadata.uid");
     told(&set().lease("billing-a_uid-of-billing-a", MANAGER, json!({})), "ok group", "");
+}
 
-    let java = || World::new().lease("billing-a", "Kubernetes Java Client", json!({}));
-    told(
-        &java(),
-        "warn release: the holder writes with the official Java client",
-        r#"{"staleHolder":{"release":"Null"}}}'"#,
-    );
-    told(&java().group(json!({"spec": {"staleHolder": {"release": "Null"}}})), "ok group", "");
-    let no_duration = json!({"spec": {"leaseDurationSeconds": null}});
-    told(
-        &World::new().lease("billing-a", "node", no_duration),
-        "warn release: the holder writes no lease duration",
-        r#"{"staleHolder":{"release":"Delete"}}}'"#,
-    );
+/// The level of the finding about the form of release, and the value that its command sets.
+fn about_release(world: &World) -> Option<(Level, Release)> {
+    let findings = world.findings();
+    let finding = findings.iter().find(|finding| finding.check == "release")?;
+    let command = finding.mend.command.as_deref().unwrap();
+    let sets = |release: &Release| {
+        let patch = json!({"spec": {"staleHolder": {"release": release}}}).to_string();
+        command == format!("{PATCH}'{patch}'")
+    };
+    Some((finding.level, [Release::Auto, Release::Delete].into_iter().find(sets).unwrap()))
+}
+
+#[test]
+fn reports_forms_that_the_library_does_not_understand() {
+    use Level::{Fail, Warn};
+    use Release::{Auto, Delete, Empty, Null};
+    let renewed = json!({});
+    let without_duration = json!({"spec": {"leaseDurationSeconds": null}});
+    let for_life = json!({"spec": {"leaseDurationSeconds": null, "renewTime": null}});
+    let camel = json!({"metadata": {"labels": {"provider": "camel"}}});
+    for (manager, over, forms) in [
+        ("client-go", &renewed, [(Auto, None), (Empty, None), (Null, None), (Delete, None)]),
+        ("client-go", &without_duration, [(Auto, None), (Empty, None), (Null, None), (Delete, None)]),
+        ("client-go", &for_life, [(Auto, None), (Empty, None), (Null, None), (Delete, None)]),
+        ("Kubernetes Java Client", &renewed, [(Auto, None), (Empty, Some((Warn, Auto))), (Null, None), (Delete, None)]),
+        ("orders", &camel, [(Auto, None), (Empty, Some((Warn, Auto))), (Null, None), (Delete, None)]),
+        ("kubert", &renewed, [(Auto, None), (Empty, None), (Null, None), (Delete, Some((Fail, Auto)))]),
+        ("kube-lease-manager-x", &renewed, [(Auto, None), (Empty, None), (Null, None), (Delete, Some((Fail, Auto)))]),
+        ("billing-a", &renewed, [(Auto, None), (Empty, None), (Null, Some((Fail, Auto))), (Delete, None)]),
+        (
+            "node-fetch",
+            &without_duration,
+            [(Auto, Some((Warn, Delete))), (Empty, Some((Warn, Delete))), (Null, Some((Warn, Delete))), (Delete, None)],
+        ),
+        (
+            "elector",
+            &for_life,
+            [(Auto, Some((Warn, Delete))), (Empty, Some((Warn, Delete))), (Null, Some((Warn, Delete))), (Delete, None)],
+        ),
+    ] {
+        for (release, expected) in forms {
+            let group = json!({"spec": {"staleHolder": {"release": release}}});
+            let world = World::new().group(group).lease("billing-a", manager, over.clone());
+            assert_eq!(about_release(&world), expected, "{manager}, {over}, {release:?}");
+        }
+    }
+    let observed = json!({"spec": {"staleHolder": {"release": "Delete", "policy": "Observe"}}});
+    let world = World::new().group(observed).lease("billing-a", "kubert", json!({}));
+    assert_eq!(about_release(&world), Some((Warn, Auto)));
+}
+
+#[test]
+fn asks_no_timing_of_a_lease_that_is_held_for_life() {
+    let condition = |type_: &str, reason: &str| {
+        json!({"status": {"conditions": [{
+            "type": type_, "status": "True", "reason": reason, "message": "m",
+            "lastTransitionTime": "2026-11-25T10:00:00Z",
+        }]}})
+    };
+    let for_life = json!({"spec": {"leaseDurationSeconds": null, "renewTime": null}});
+    let held = |holder: &str| World::new().lease(holder, "billing", for_life.clone());
+    let checks =
+        |world: &World| -> Vec<_> { world.findings().iter().map(|finding| (finding.check, finding.level)).collect() };
+    let well = [("lease", Level::Ok), ("group", Level::Ok)];
+    assert_eq!(checks(&held("billing-a")), well);
+    for (type_, reason) in
+        [("LeaseSuspect", "NoDuration"), ("LeaseSuspect", "NoRenewTime"), ("TimingSuspect", "LateRenewals")]
+    {
+        assert_eq!(checks(&held("billing-a").group(condition(type_, reason))), well, "{type_} {reason}");
+        // Any other Lease is to have both.
+        let world = World::new().group(condition(type_, reason));
+        assert_eq!(checks(&world), [(type_, Level::Warn)], "{type_} {reason}");
+    }
+    let suspect = held("billing-a").group(condition("LeaseSuspect", "BadTransitions"));
+    assert_eq!(checks(&suspect), [("lease", Level::Ok), ("LeaseSuspect", Level::Warn)]);
+    assert_eq!(checks(&held("gone-x")), [("lease", Level::Ok), ("holder", Level::Warn)]);
 }
 
 #[test]

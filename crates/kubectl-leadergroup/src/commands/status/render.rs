@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 use jiff::{ToSpan as _, Zoned};
-use leadergroup_api::{Policy, Verdict, is_well};
+use leadergroup_api::{Policy, Release, Verdict, is_well};
 
 use super::candidate::{Candidate, Role};
 use super::report::{Clearing, Condition, LeaseRecord, Report};
@@ -123,7 +123,16 @@ fn clearing(clearing: &Clearing) -> String {
         let risk = format!("; {after}s after it was last heard of without proof, at the risk of two leaders");
         paint(WARN, risk)
     });
-    format!("a holder proven dead, {delay} (release {:?}){}", clearing.release, unconfirmed.unwrap_or_default())
+    format!("a holder proven dead, {delay} ({}){}", release(clearing), unconfirmed.unwrap_or_default())
+}
+
+fn release(clearing: &Clearing) -> String {
+    let Clearing { release, release_form, library, .. } = clearing;
+    match (release, release_form, library) {
+        (Release::Auto, Some(form), Some(library)) => format!("release Auto: {form:?}, for {library}"),
+        (Release::Auto, Some(form), None) => format!("release Auto: {form:?}"),
+        _ => format!("release {release:?}"),
+    }
 }
 
 fn section(title: &str, content: &str) -> String {

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
-use leadergroup_api::{OnRestart, Policy, ReleaseForm, Verdict};
+use leadergroup_api::{Library, OnRestart, Policy, Release, ReleaseForm, Verdict};
 use serde::Serialize;
 
 use super::candidate::{self, Candidate};
 use crate::group::{Part, Reading, condition, last_told};
 use crate::model::{LeaderGroup, Told};
+use crate::objects::library;
 use crate::terms::{Term, terms};
 
 /// A group with all that belongs to it.
@@ -98,7 +99,11 @@ pub struct Timing {
 #[serde(rename_all = "camelCase")]
 pub struct Clearing {
     pub policy: Policy,
-    pub release: ReleaseForm,
+    pub release: Release,
+    /// What `release` comes to; absent where that depends on a Lease that could not be read.
+    pub release_form: Option<ReleaseForm>,
+    /// The election library that wrote the Lease, if it is recognised.
+    pub library: Option<Library>,
     pub on_restart: OnRestart,
     pub delay_seconds: i32,
     /// Seconds after which a holder is cleared without proof; absent where that is never done.
@@ -181,7 +186,7 @@ impl Report {
                 evidence: holder.evidence,
             }),
             lease: LeaseRecord::of(group, lease),
-            clearing: Clearing::of(group),
+            clearing: Clearing::of(group, lease),
             traffic: Traffic::of(group),
             transitions: status.transitions,
             candidates: Candidates {
@@ -247,11 +252,15 @@ impl LeaseRecord {
 }
 
 impl Clearing {
-    fn of(group: &LeaderGroup) -> Self {
+    fn of(group: &LeaderGroup, lease: &Part<Option<Lease>>) -> Self {
         let stale_holder = &group.spec.stale_holder;
+        let library = lease.as_ref().ok().and_then(|lease| library(lease.as_ref()?));
+        let is_known = lease.is_ok() || stale_holder.release != Release::Auto;
         Self {
             policy: stale_holder.policy,
             release: stale_holder.release,
+            release_form: is_known.then(|| stale_holder.release.form(library)),
+            library,
             on_restart: stale_holder.on_restart,
             delay_seconds: stale_holder.delay_seconds,
             unconfirmed_after_seconds: stale_holder.unconfirmed.after_seconds,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::events::v1::Event;
+use leadergroup_api::{Library, Release, ReleaseForm};
 use serde_json::json;
 
 use super::render;
@@ -10,6 +12,7 @@ use super::report::Report;
 use crate::group::{self, More, Reading};
 use crate::model::LeaderGroup;
 use crate::output::{BAD, Format, WARN, paint};
+use crate::samples;
 use crate::session::Session;
 use crate::testdata::{self, ago, lease, now, plain};
 
@@ -154,4 +157,24 @@ async fn a_selector_that_cannot_be_used_hides_only_the_candidates() {
     assert!(text.contains("Leader:       billing-b58c8d75b-ztgk2"), "{text}");
     let told = "candidates are not shown: spec.candidates.selector can't be used: found 'b;c', expected: ','";
     assert!(text.contains(told), "{text}");
+}
+
+#[test]
+fn tells_what_release_auto_comes_to() {
+    let of = |spec: serde_json::Value, lease: Result<Option<Lease>, String>| {
+        let mut reading = Reading { lease, ..led() };
+        reading.group.spec = serde_json::from_value(spec).unwrap();
+        let clearing = report(&reading).clearing;
+        (clearing.release, clearing.release_form, clearing.library)
+    };
+    let java = || samples::lease("billing-a", "Kubernetes Java Client", &json!({}));
+    let unreadable = || Err("you may not".to_owned());
+    let empty = || json!({"staleHolder": {"release": "Empty"}});
+    let auto = Release::Auto;
+    assert_eq!(of(json!({}), Ok(Some(java()))), (auto, Some(ReleaseForm::Null), Some(Library::OfficialJava)));
+    assert_eq!(of(json!({}), Ok(None)), (auto, Some(ReleaseForm::Empty), None));
+    assert_eq!(of(json!({}), unreadable()), (auto, None, None));
+    let asked = (Release::Empty, Some(ReleaseForm::Empty));
+    assert_eq!(of(empty(), Ok(Some(java()))), (asked.0, asked.1, Some(Library::OfficialJava)));
+    assert_eq!(of(empty(), unreadable()), (asked.0, asked.1, None));
 }

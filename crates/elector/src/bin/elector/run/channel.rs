@@ -16,6 +16,13 @@ use rustix::net::{
 /// Time as [`leadergroup_elector::clock::boottime`] tells it.
 pub type Time = Duration;
 
+/// Minimum time that SIGKILL may take, however short the reserve is.
+const MIN_KILL_LIMIT: Duration = Duration::from_millis(100);
+/// Maximum time that SIGKILL may take once the Lease may be another candidate's.
+const MAX_KILL_LIMIT: Duration = Duration::from_secs(1);
+/// Maximum time that SIGKILL may take while the Lease is renewed.
+const MAX_KILL_LIMIT_WHILE_HELD: Duration = Duration::from_secs(10);
+
 /// For how long a program may run, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
@@ -31,6 +38,19 @@ impl Permit {
     pub fn of(term: &Term) -> Self {
         let between = term.expires_at.saturating_sub(term.valid_until);
         Self { stop_at: term.valid_until, kill_at: term.valid_until + usable(between) }
+    }
+
+    /// How long SIGKILL may take: half of the reserve, so that the container can still end before the Lease expires.
+    pub fn kill_limit(&self) -> Duration {
+        let reserve = self.kill_at.saturating_sub(self.stop_at) / 3;
+        (reserve / 2).clamp(MIN_KILL_LIMIT, MAX_KILL_LIMIT)
+    }
+
+    /// When to give up the killing that began at `since`. While the Lease is still this candidate's, waiting costs only
+    /// time: the memory of a large process takes seconds to be freed.
+    pub fn give_up_at(&self, since: Time) -> Time {
+        let limit = self.kill_limit();
+        (since + limit).max((self.kill_at + limit).min(since + MAX_KILL_LIMIT_WHILE_HELD))
     }
 }
 
@@ -59,6 +79,8 @@ pub enum Report {
     Holds(Permit),
     /// The program has ended with this code, and all its descendants are gone. It had to, if the watchdog ended it.
     Gone { code: u8, had_to: bool },
+    /// SIGKILL has not ended all processes in time. The watchdog goes on trying.
+    Stuck,
 }
 
 /// A message: what it is, and up to two numbers.
@@ -106,6 +128,7 @@ impl Sent for Report {
         match self {
             Self::Holds(permit) => [1, nanoseconds(permit.stop_at), nanoseconds(permit.kill_at)],
             Self::Gone { code, had_to } => [2, u64::from(code), u64::from(had_to)],
+            Self::Stuck => [3, 0, 0],
         }
     }
 
@@ -113,6 +136,7 @@ impl Sent for Report {
         match message {
             [1, stop_at, kill_at] => Some(Self::Holds(permit(stop_at, kill_at))),
             [2, code, had_to] => Some(Self::Gone { code: u8::try_from(code).ok()?, had_to: had_to != 0 }),
+            [3, ..] => Some(Self::Stuck),
             _ => None,
         }
     }
@@ -172,4 +196,53 @@ pub fn receive<T: Sent>(channel: impl AsFd) -> io::Result<Received<T>> {
     }
     let message = T::decode(message).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a message"))?;
     Ok(Received::Message(message, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use leadergroup_election::Version;
+
+    use super::*;
+
+    fn permit(valid_until: u64, expires_at: u64) -> Permit {
+        let (valid_until, expires_at) = (Time::from_millis(valid_until), Time::from_millis(expires_at));
+        Permit::of(&Term { token: Version(1), valid_until, expires_at })
+    }
+
+    #[test]
+    fn killing_is_given_up_before_lease_expires() {
+        for (valid_until, expires_at) in [(10_000, 15_000), (4_000, 8_000), (30_000, 60_000), (1_000, 2_000)] {
+            let permit = permit(valid_until, expires_at);
+            for since in [permit.stop_at, permit.kill_at] {
+                let give_up_at = permit.give_up_at(since);
+                assert!(permit.kill_at < give_up_at || give_up_at == since + MAX_KILL_LIMIT_WHILE_HELD, "{permit:?}");
+                assert!(give_up_at < Time::from_millis(expires_at), "{permit:?} {give_up_at:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn killing_has_some_time_however_late_or_short() {
+        let late = permit(1_000, 2_000).give_up_at(Time::from_mins(1));
+        assert_eq!(late, Time::from_millis(60_125));
+        assert_eq!(permit(1_999, 2_000).kill_limit(), MIN_KILL_LIMIT);
+        assert_eq!(permit(1_000, 100_000).kill_limit(), MAX_KILL_LIMIT);
+    }
+
+    #[test]
+    fn killing_is_given_up_although_lease_is_renewed() {
+        let give_up_at = permit(1_000_000, 2_000_000).give_up_at(Time::from_secs(1));
+        assert_eq!(give_up_at, Time::from_secs(11));
+    }
+
+    #[test]
+    fn messages_survive_the_channel() {
+        let permit = permit(1_000, 2_000);
+        for order in [Order::Permit(permit), Order::Signal(15), Order::Stop, Order::Kill] {
+            assert_eq!(Order::decode(order.encode()), Some(order));
+        }
+        for report in [Report::Holds(permit), Report::Gone { code: 3, had_to: true }, Report::Stuck] {
+            assert_eq!(Report::decode(report.encode()), Some(report));
+        }
+    }
 }

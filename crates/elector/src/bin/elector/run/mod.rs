@@ -6,6 +6,7 @@
 //! its permits. The first to come is enough, and each is the subreaper of all that the program starts.
 
 mod channel;
+mod killing;
 mod processes;
 mod program;
 mod signals;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::builder::FalseyValueParser;
 use leadergroup_elector::{Elector, Options};
 use rustix::process::{getpid, set_child_subreaper};
 use tokio::runtime::Builder;
@@ -45,6 +47,14 @@ pub struct Arguments {
     /// So long CMD has to end when leadership is lost, and whatever it leaves running when it ends by itself.
     #[arg(long, env = "ELECTOR_GRACE", value_name = "TIME", value_parser = duration)]
     grace: Option<Duration>,
+
+    /// Let CMD gain privileges through set-user-ID programs and file capabilities
+    ///
+    /// By default CMD runs with `no_new_privs`, as with allowPrivilegeEscalation: false in a pod: sudo and su fail. With this
+    /// option, a descendant that became another user can't be killed at the end of the term. Until the container has ended,
+    /// two may lead.
+    #[arg(long, env = "ELECTOR_ALLOW_NEW_PRIVILEGES", value_parser = FalseyValueParser::new())]
+    allow_new_privileges: bool,
 
     /// The program to run while leading, and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
@@ -74,14 +84,18 @@ impl Arguments {
                 ("ELECTOR_IDENTITY", options.identity.clone()),
             ],
             grace: self.grace(&options)?,
+            allow_new_privileges: self.allow_new_privileges,
         };
         set_child_subreaper(Some(getpid())).context("this process can't become a subreaper")?;
         // One thread: a program that is started must not be tied to one that may end before the others.
         let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        runtime.block_on(async {
+        let result = runtime.block_on(async {
             let signals = Signals::new().context("signals can't be caught")?;
             campaign(CampaignArguments::start(options).await?, signals, &program).await
-        })
+        });
+        // Processes that could not be killed end with this one, which must not wait for a name lookup that hangs.
+        runtime.shutdown_background();
+        result
     }
 
     fn grace(&self, options: &Options) -> Result<Duration> {
@@ -126,7 +140,7 @@ async fn campaign(mut elector: Elector, mut signals: Signals, program: &Program)
                 return Err(error).context("the watchdog can't be started");
             }
         };
-        // Without a release if that fails: what runs is killed when this process ends, before the Lease can run out.
+        // Without a release if that fails: what still runs ends with the container, whose first process this is.
         let ended = run.gone(&mut leadership, &mut status, &mut signals).await;
         let ended = ended.context("the program can't be kept to its term")?;
         if !ended.had_to || ended.asked_to_end {

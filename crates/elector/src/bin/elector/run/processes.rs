@@ -6,7 +6,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait, waitpid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, wait, waitid, waitpid};
+
+use super::killing::Left;
 
 /// A process, as the kernel tells of it.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,9 @@ struct Process {
     is_zombie: bool,
 }
 
+/// Number of fields between `session` and `num_threads` in `/proc/ID/stat`.
+const NUM_THREADS_AFTER_SESSION: usize = 13;
+
 /// Reads `/proc/ID/stat`: the name in brackets may contain anything.
 fn parse(stat: &str) -> Option<Process> {
     let (id, _) = stat.split_once(' ')?;
@@ -26,8 +31,11 @@ fn parse(stat: &str) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     let _group = fields.next()?;
     let session = fields.next()?.parse().ok()?;
+    let threads: u32 = fields.nth(NUM_THREADS_AFTER_SESSION)?.parse().ok()?;
     let id = Pid::from_raw(id.parse().ok()?)?;
-    Some(Process { id, parent, session, is_zombie: matches!(state, "Z" | "X") })
+    // The first thread of a process is a zombie as soon as it has ended, although other threads may run on.
+    let is_zombie = matches!(state, "Z" | "X") && threads <= 1;
+    Some(Process { id, parent, session, is_zombie })
 }
 
 fn all() -> io::Result<Vec<Process>> {
@@ -55,20 +63,42 @@ fn below() -> io::Result<Vec<Process>> {
     Ok(found)
 }
 
-/// Sends a signal to all processes below this one that are not of its session. Says whether there are any.
-pub fn signal_all(signal: Signal) -> io::Result<bool> {
-    let living: Vec<Process> = below()?.into_iter().filter(|process| !process.is_zombie).collect();
-    for process in &living {
-        signal_one(process.id, signal);
+/// Sends a signal to all processes below this one that are not of its session, and returns them.
+pub fn signal_all(signal: Signal) -> io::Result<Left> {
+    let mut left = Left::default();
+    for process in below()?.into_iter().filter(|process| !process.is_zombie) {
+        left.count += 1;
+        if let Err(error) = send_signal(process.id, signal) {
+            left.refused = Some((process.id, error));
+        }
     }
-    Ok(!living.is_empty())
+    Ok(left)
 }
 
-/// Sends a signal; that the process has ended is none of the sender's concern.
+/// Sends a signal, and logs a failure.
 pub fn signal_one(id: Pid, signal: Signal) {
+    if let Err(error) = send_signal(id, signal) {
+        tracing::error!(process = id.as_raw_nonzero().get(), %error, "can't be sent a signal");
+    }
+}
+
+/// Sends a signal. To a process that has ended, this succeeds.
+pub fn send_signal(id: Pid, signal: Signal) -> Result<(), Errno> {
     match kill_process(id, signal) {
-        Ok(()) | Err(Errno::SRCH) => {}
-        Err(error) => tracing::error!(process = id.as_raw_nonzero().get(), %error, "can't be sent a signal"),
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this process has a child that `/proc` does not show: the mount option `hidepid` hides those of other users.
+pub fn has_hidden_child() -> io::Result<bool> {
+    match waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT) {
+        Err(Errno::CHILD) => Ok(false),
+        Ok(_) | Err(Errno::INTR) => {
+            let own = getpid().as_raw_nonzero().get();
+            Ok(all()?.iter().all(|process| process.parent != own))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -116,10 +146,18 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_and_blanks_is_no_trap() {
-        let process = parse("42 (a) R 1 (b) Z 7 42 40 0 -1").unwrap();
+        let process = parse("42 (a) R 1 (b) Z 7 42 40 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 99").unwrap();
         assert_eq!((process.id.as_raw_nonzero().get(), process.parent, process.session), (42, 7, 40));
         assert!(process.is_zombie);
         assert!(parse("42 (a").is_none());
+    }
+
+    #[test]
+    fn process_lives_while_any_thread_does() {
+        let stat = |state, threads| format!("42 (a) {state} 7 42 40 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 {threads} 0 99");
+        let is_zombie = |state, threads| parse(&stat(state, threads)).unwrap().is_zombie;
+        assert!(is_zombie("Z", 1) && is_zombie("X", 0));
+        assert!(!is_zombie("Z", 2) && !is_zombie("S", 1));
     }
 
     #[test]

@@ -14,12 +14,11 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use super::channel::{Order, Permit, Received, Report, Time, pair, receive, send};
-use super::processes::{reap_adopted, signal_all, signal_one};
+use super::killing::{Killing, RETRY_INTERVAL};
+use super::processes::{has_hidden_child, reap_adopted, signal_one};
 use super::signals::{Caught, Signals, asks_to_end};
 use super::{stage, watchdog};
 
-/// How often the killing is repeated while something is left.
-const AGAIN: Duration = Duration::from_millis(10);
 /// The runtime's timers stand still while the machine sleeps, so this wakes up more often than it has to.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
@@ -31,6 +30,8 @@ pub struct Program {
     pub variables: Vec<(&'static str, String)>,
     /// From SIGTERM to SIGKILL.
     pub grace: Duration,
+    /// Set-user-ID bits and file capabilities have their effect.
+    pub allow_new_privileges: bool,
 }
 
 /// How a run ended. All its processes are gone.
@@ -60,7 +61,7 @@ impl Run {
     /// Starts a watchdog, which starts the program.
     pub fn start(program: &Program, term: &Term) -> io::Result<Self> {
         let (own, watchdogs) = pair()?;
-        let mut command = watchdog::command(program.grace, &program.command);
+        let mut command = watchdog::command(program.grace, program.allow_new_privileges, &program.command);
         command.envs(program.variables.iter().cloned()).env("ELECTOR_TOKEN", term.token.0.to_string());
         let child = command.stdin(Stdio::from(watchdogs)).spawn()?;
         let watchdog = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -77,7 +78,8 @@ impl Run {
         })
     }
 
-    /// Waits until the program and all its descendants are gone, keeping it to the term.
+    /// Waits until the program and all its descendants are gone, keeping it to the term. Fails if they can't be killed in
+    /// time: then the Lease must not be released, and this process has to end.
     pub async fn gone(
         mut self,
         leadership: &mut Leadership,
@@ -86,7 +88,7 @@ impl Run {
     ) -> io::Result<Ended> {
         loop {
             if self.must_kill(leadership, &status.borrow_and_update()) {
-                self.kill_here().await?;
+                self.kill_here(leadership).await?;
                 return Ok(self.ended(stage::KILLED, true));
             }
             let due = self.due().saturating_sub(boottime()).min(LONGEST_SLEEP);
@@ -94,7 +96,7 @@ impl Run {
                 biased;
                 readable = self.channel.readable() => {
                     readable?;
-                    if let Some(ended) = self.reports().await? {
+                    if let Some(ended) = self.reports(leadership).await? {
                         return Ok(ended);
                     }
                 }
@@ -119,7 +121,7 @@ impl Run {
     /// Passes on what became of the term. Says whether the wrapper has to kill everything itself.
     fn must_kill(&mut self, leadership: &Leadership, status: &Status) -> bool {
         let now = boottime();
-        match leadership.term().filter(|term| term.token == self.token) {
+        match self.term(leadership) {
             Some(term) => {
                 let permit = Permit::of(&term);
                 if permit != self.sent && !self.had_to {
@@ -148,6 +150,11 @@ impl Run {
         too_long
     }
 
+    /// The term of this run, while it lasts.
+    fn term(&self, leadership: &Leadership) -> Option<Term> {
+        leadership.term().filter(|term| term.token == self.token)
+    }
+
     fn stop(&mut self) {
         self.had_to = true;
         self.order(Order::Stop);
@@ -164,7 +171,7 @@ impl Run {
     }
 
     /// Takes in what the watchdog has to say. Returns how the program ended once it has.
-    async fn reports(&mut self) -> io::Result<Option<Ended>> {
+    async fn reports(&mut self, leadership: &Leadership) -> io::Result<Option<Ended>> {
         loop {
             let received = self.channel.try_io(Interest::READABLE, || match receive(&self.channel)? {
                 // Else the runtime would take it for readable.
@@ -176,23 +183,37 @@ impl Run {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Ok(Received::Message(Report::Holds(permit), _)) => self.held = Some(permit),
                 Ok(Received::Message(Report::Gone { code, had_to }, _)) => return Ok(Some(self.ended(code, had_to))),
+                Ok(Received::Message(Report::Stuck, _)) => {
+                    return Err(io::Error::other("the watchdog could not kill all its processes in time"));
+                }
                 Ok(Received::Closed) | Err(_) => {
                     tracing::error!("the watchdog has ended too soon: the program is killed");
-                    self.kill_here().await?;
+                    self.kill_here(leadership).await?;
                     return Ok(Some(self.ended(stage::KILLED, true)));
                 }
             }
         }
     }
 
-    /// Kills the watchdog and all else below this process.
-    async fn kill_here(&self) -> io::Result<()> {
+    /// Kills the watchdog and all else below this process, or fails after a time limit.
+    async fn kill_here(&self, leadership: &Leadership) -> io::Result<()> {
         // It has a session of its own only when it has begun.
         signal_one(self.watchdog, Signal::KILL);
-        while signal_all(Signal::KILL)? {
-            tokio::time::sleep(AGAIN).await;
+        let mut killing = Killing::begin();
+        loop {
+            let left = killing.attempt()?;
             reap_adopted()?;
+            if left.count == 0 && !has_hidden_child()? {
+                return Ok(());
+            }
+            let give_up_at = match self.term(leadership) {
+                Some(_) => self.sent.give_up_at(killing.since),
+                None => killing.since + self.sent.kill_limit(),
+            };
+            if boottime() >= give_up_at {
+                return Err(io::Error::other(format!("SIGKILL has not ended all processes in time: {left}")));
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
-        reap_adopted()
     }
 }

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setsid};
+use rustix::thread::set_no_new_privs;
 
 /// What shells return for a program that can't be run.
 const NOT_EXECUTABLE: u8 = 126;
@@ -25,15 +26,19 @@ pub struct Arguments {
     #[arg(long)]
     watchdog: i32,
 
+    /// Let the program gain privileges
+    #[arg(long)]
+    allow_new_privileges: bool,
+
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
 /// The command line that becomes the program.
-pub fn command(watchdog: Pid, program: &[OsString]) -> Command {
+pub fn command(watchdog: Pid, allow_new_privileges: bool, program: &[OsString]) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("elector").arg("become").arg("--watchdog").arg(watchdog.as_raw_nonzero().to_string());
-    command.arg("--").args(program);
+    command.args(allow_new_privileges.then_some("--allow-new-privileges")).arg("--").args(program);
     command
 }
 
@@ -45,6 +50,10 @@ pub fn become_program(arguments: &Arguments) -> Result<ExitCode> {
     // It may have ended before that.
     if getppid() != Pid::from_raw(arguments.watchdog) {
         return Ok(ExitCode::from(KILLED));
+    }
+    // A set-user-ID program clears the parent-death signal, and may become a user whose processes the watchdog can't kill.
+    if !arguments.allow_new_privileges {
+        set_no_new_privs(true).context("the program can't be kept from gaining privileges")?;
     }
     let [program, args @ ..] = &*arguments.command else { return Ok(ExitCode::FAILURE) };
     let error = Command::new(program).args(args).exec();

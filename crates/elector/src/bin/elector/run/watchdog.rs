@@ -18,16 +18,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use leadergroup_elector::clock::boottime;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, getpid, set_child_subreaper, setsid};
+use rustix::process::{Pid, Signal, getpid, getppid, set_child_subreaper, setsid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::channel::{Order, Permit, Received, Report, Time, receive, send};
-use super::processes::{Children, reap, signal_all, signal_one};
+use super::killing::{Killing, RETRY_INTERVAL};
+use super::processes::{Children, reap, send_signal, signal_all, signal_one};
 use super::stage;
 use super::timer::Timer;
 
-/// How often the killing is repeated while something is left: what was forked meanwhile, or hangs in the kernel.
-const AGAIN: Duration = Duration::from_millis(10);
+/// Interval between two attempts to kill what SIGKILL has not ended in time.
+const STUCK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the wrapper starts the watchdog with.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,15 +37,19 @@ pub struct Arguments {
     #[arg(long)]
     grace: u64,
 
+    /// Let the program gain privileges
+    #[arg(long)]
+    allow_new_privileges: bool,
+
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
 /// The command line of a watchdog.
-pub fn command(grace: Duration, program: &[OsString]) -> Command {
+pub fn command(grace: Duration, allow_new_privileges: bool, program: &[OsString]) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("elector").arg("watchdog").arg("--grace").arg(grace.as_millis().to_string());
-    command.arg("--").args(program);
+    command.args(allow_new_privileges.then_some("--allow-new-privileges")).arg("--").args(program);
     command
 }
 
@@ -68,9 +73,12 @@ pub fn watch(arguments: Arguments) -> Result<ExitCode> {
         child_ended,
         timer: Timer::new().context("the watchdog has no timer")?,
         grace: Duration::from_millis(arguments.grace),
+        allow_new_privileges: arguments.allow_new_privileges,
         command: arguments.command,
         state: State::Waiting,
         permit: None,
+        killing: None,
+        is_stuck: false,
         intervened: false,
     };
     while !watchdog.turn().context("the watchdog")? {}
@@ -83,9 +91,14 @@ struct Watchdog {
     child_ended: UnixStream,
     timer: Timer,
     grace: Duration,
+    allow_new_privileges: bool,
     command: Vec<OsString>,
     state: State,
     permit: Option<Permit>,
+    /// The attempts to kill what is left.
+    killing: Option<Killing>,
+    /// They have not succeeded in time.
+    is_stuck: bool,
     /// The program did not end by itself.
     intervened: bool,
 }
@@ -119,7 +132,11 @@ impl Watchdog {
         self.obey()?;
         self.keep_time()?;
         // Nothing has been started, or it was all gone before a signal handler could tell.
-        self.reap()
+        if self.reap()? {
+            return Ok(true);
+        }
+        self.note_stuck();
+        Ok(false)
     }
 
     fn sleep(&mut self) -> io::Result<()> {
@@ -129,7 +146,8 @@ impl Watchdog {
             State::Stopping { kill_at, .. } => Some(self.permit.map_or(kill_at, |permit| permit.kill_at.min(kill_at))),
         };
         self.timer.set(due)?;
-        let again = Timespec::try_from(AGAIN).map_err(io::Error::other)?;
+        let again = if self.is_stuck { STUCK_RETRY_INTERVAL } else { RETRY_INTERVAL };
+        let again = Timespec::try_from(again).map_err(io::Error::other)?;
         let at_most = matches!(self.state, State::Killing { .. }).then_some(&again);
         let mut files = vec![PollFd::new(&self.child_ended, PollFlags::IN), PollFd::new(&self.timer, PollFlags::IN)];
         if let Some(channel) = &self.channel {
@@ -218,7 +236,7 @@ impl Watchdog {
 
     fn start(&mut self, input: Option<OwnedFd>) -> io::Result<()> {
         let input = input.map_or_else(|| File::open("/dev/null").map(OwnedFd::from), Ok)?;
-        let mut command = stage::command(getpid(), &self.command);
+        let mut command = stage::command(getpid(), self.allow_new_privileges, &self.command);
         let child = command.stdin(Stdio::from(input)).spawn()?;
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         self.state = State::Running(id.ok_or_else(|| io::Error::other("a process without a number"))?);
@@ -241,11 +259,26 @@ impl Watchdog {
         }
         self.intervened |= matches!(self.state, State::Running(_));
         self.state = self.state.killing(None);
-        // Also when the others can't be found.
+        let attempts = self.killing.get_or_insert_with(Killing::begin);
+        // Also when the others can't be found. A refusal is logged by the attempt below.
         if let Some(program) = self.state.program() {
-            signal_one(program, Signal::KILL);
+            let _ = send_signal(program, Signal::KILL);
         }
-        signal_all(Signal::KILL).map(drop)
+        attempts.attempt().map(drop)
+    }
+
+    /// Reports once that the killing takes too long. The wrapper then ends, and the container with it.
+    fn note_stuck(&mut self) {
+        let (Some(killing), Some(permit)) = (&self.killing, &self.permit) else { return };
+        if self.is_stuck || boottime() < permit.give_up_at(killing.since) {
+            return;
+        }
+        self.is_stuck = true;
+        self.report(Report::Stuck);
+        if let (Some(_), Some(wrapper)) = (&self.channel, getppid()) {
+            // A wrapper that is stopped can't end. This reaches process 1 as well.
+            signal_one(wrapper, Signal::CONT);
+        }
     }
 
     /// Does what is due by now.

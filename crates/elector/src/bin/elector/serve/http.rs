@@ -1,4 +1,4 @@
-//! The endpoints.
+//! The endpoints of the main listener.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -17,11 +17,11 @@ use leadergroup_elector::clock::boottime;
 use leadergroup_elector::{Elector, Leadership, Pulse, Status};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::events;
-use super::keeper::{Leave, Order};
+use super::orders::{self, RESIGN, STEP_DOWN};
 use super::view::{About, View};
 
 /// A campaign whose next step is overdue by that much hangs.
@@ -29,7 +29,7 @@ const HANGS: Duration = Duration::from_secs(30);
 /// So many may follow the events at a time.
 const MOST_STREAMS: usize = 512;
 
-/// Where clients learn what is known, and leave their orders.
+/// Where clients learn what is known.
 pub struct Desk {
     pub leadership: Leadership,
     pub status: watch::Receiver<Status>,
@@ -37,9 +37,10 @@ pub struct Desk {
     pub giving_up: watch::Receiver<bool>,
     /// Cancelled when elector ends.
     pub end: CancellationToken,
+    /// Where orders are taken.
+    pub orders_address: SocketAddr,
     about: About,
     pulse: Pulse,
-    orders: mpsc::Sender<Order>,
     streams: Arc<Semaphore>,
     has_seen_the_lease: AtomicBool,
 }
@@ -49,7 +50,7 @@ impl Desk {
         about: About,
         elector: &Elector,
         giving_up: watch::Receiver<bool>,
-        orders: mpsc::Sender<Order>,
+        orders_address: SocketAddr,
         end: CancellationToken,
     ) -> Self {
         Self {
@@ -57,9 +58,9 @@ impl Desk {
             status: elector.status(),
             giving_up,
             end,
+            orders_address,
             about,
             pulse: elector.pulse(),
-            orders,
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
             has_seen_the_lease: AtomicBool::new(false),
         }
@@ -85,16 +86,15 @@ pub async fn serve(listener: TcpListener, desk: Arc<Desk>) -> io::Result<()> {
         .route("/leader", get(leader))
         .route("/v1/leadership", get(leadership))
         .route("/v1/leadership/events", get(follow))
-        .route("/v1/step-down", post(step_down))
-        .route("/v1/resign", post(resign))
+        .route(STEP_DOWN, post(orders::refuse))
+        .route(RESIGN, post(orders::refuse))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(async || {
             say(StatusCode::NOT_FOUND, "there is no such endpoint: elector serve --help tells which there are")
         })
         .with_state(desk);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(end.cancelled_owned()).await
+    axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned()).await
 }
 
 async fn note_the_lease(desk: Arc<Desk>) {
@@ -104,11 +104,13 @@ async fn note_the_lease(desk: Arc<Desk>) {
     }
 }
 
-fn say(code: StatusCode, what: &str) -> Response {
+/// Answers with a sentence.
+pub fn say(code: StatusCode, what: &str) -> Response {
     (code, [(header::CACHE_CONTROL, "no-store")], format!("{what}\n")).into_response()
 }
 
-fn json(value: &impl Serialize) -> Response {
+/// Answers with JSON.
+pub fn json(value: &impl Serialize) -> Response {
     match serde_json::to_string(value) {
         Ok(text) => {
             let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")];
@@ -137,29 +139,6 @@ async fn follow(State(desk): State<Arc<Desk>>) -> Response {
         return say(StatusCode::SERVICE_UNAVAILABLE, &format!("{MOST_STREAMS} clients follow the events already"));
     };
     Sse::new(events::stream(desk, place)).keep_alive(KeepAlive::default()).into_response()
-}
-
-async fn step_down(desk: State<Arc<Desk>>, peer: ConnectInfo<SocketAddr>) -> Response {
-    leave(&desk, peer, Leave::StepDown).await
-}
-
-async fn resign(desk: State<Arc<Desk>>, peer: ConnectInfo<SocketAddr>) -> Response {
-    leave(&desk, peer, Leave::Resign).await
-}
-
-async fn leave(desk: &Desk, ConnectInfo(peer): ConnectInfo<SocketAddr>, leave: Leave) -> Response {
-    if !peer.ip().to_canonical().is_loopback() {
-        return say(StatusCode::FORBIDDEN, "only programs in this pod, on loopback, may ask for that");
-    }
-    let (done, is_done) = oneshot::channel();
-    // The order stands, whether the client waits for the answer or not.
-    if desk.orders.send(Order { leave, done }).await.is_ok() && is_done.await.is_ok() {
-        return json(&desk.view());
-    }
-    say(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "the Lease could not be released: unless it was renewed, it runs out by itself",
-    )
 }
 
 async fn healthz(State(desk): State<Arc<Desk>>) -> Response {

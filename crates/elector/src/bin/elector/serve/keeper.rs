@@ -157,7 +157,9 @@ impl Keeper {
                         let seconds = stop.drain.as_secs_f64();
                         tracing::info!("told to end: leading on for up to {seconds} s, unless asked to resign");
                     }
-                    leads_until = Some(if stopping { Instant::now() } else { Instant::now() + stop.drain });
+                    // None if that is beyond all time: then only an order or another signal ends the drain.
+                    let drain = if stopping { Duration::ZERO } else { stop.drain };
+                    leads_until = Instant::now().checked_add(drain);
                     stopping = true;
                 }
                 () = sleep_until(leads_until.unwrap_or_else(Instant::now)), if leads_until.is_some() => {

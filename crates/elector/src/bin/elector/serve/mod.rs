@@ -1,12 +1,13 @@
 //! `elector serve`: campaigns beside a program, and tells it over HTTP whether it leads.
 //!
 //! [`keeper`] campaigns: it decides when to run a hook, when to step down and when to leave. [`http`] and [`events`]
-//! tell what it knows, put into words by [`view`].
+//! tell what it knows, put into words by [`view`]. [`orders`] takes orders from programs in the same pod.
 
 mod events;
 mod hooks;
 mod http;
 mod keeper;
+mod orders;
 mod view;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::future::join;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -36,9 +38,19 @@ pub struct Arguments {
     #[command(flatten)]
     campaign: CampaignArguments,
 
-    /// Where to serve. Beyond loopback, others can read who leads, but not make this candidate step down
+    /// Where to serve. Beyond loopback, others can read who leads
     #[arg(long, env = "ELECTOR_ADDRESS", value_name = "IP:PORT", default_value = "127.0.0.1:4040")]
     address: SocketAddr,
+
+    /// Where to take the orders /v1/step-down and /v1/resign: a loopback address, which only programs in this pod reach
+    #[arg(
+        long,
+        env = "ELECTOR_ORDERS_ADDRESS",
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:4041",
+        value_parser = orders::loopback
+    )]
+    orders_address: SocketAddr,
 
     /// What to run when this candidate begins to lead: a program and its arguments, quoted as for a shell, but run
     /// without one
@@ -70,9 +82,12 @@ pub fn serve(arguments: Arguments) -> Result<ExitCode> {
 async fn campaign(arguments: Arguments) -> Result<()> {
     // First, so that SIGTERM is never missed.
     let stop = Stop::new(arguments.drain)?;
-    let address = arguments.address;
+    let (address, orders_address) = (arguments.address, arguments.orders_address);
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("can't serve on {address}: set --address"))?;
+    let orders_listener = TcpListener::bind(orders_address)
+        .await
+        .with_context(|| format!("can't take orders on {orders_address}: set --orders-address"))?;
     let options = arguments.campaign.options()?;
     let about = About::of(&options);
     let lease_duration = options.timing.lease_duration();
@@ -88,19 +103,20 @@ async fn campaign(arguments: Arguments) -> Result<()> {
     let (orders, on_order) = mpsc::channel(16);
     let (giving_up, on_giving_up) = watch::channel(false);
     let end = CancellationToken::new();
-    let desk = Desk::new(about, &elector, on_giving_up, orders, end.clone());
-    let address = listener.local_addr()?;
+    let (address, orders_address) = (listener.local_addr()?, orders_listener.local_addr()?);
+    let desk = Arc::new(Desk::new(about, &elector, on_giving_up, orders_address, end.clone()));
     if address.ip().is_loopback() {
-        tracing::info!(%address, "serving");
+        tracing::info!(%address, %orders_address, "serving");
     } else {
-        tracing::warn!(%address, "serving beyond this pod: whoever reaches this address can read who leads");
+        tracing::warn!(%address, %orders_address, "serving beyond this pod: whoever reaches this address can read who leads");
     }
-    let server = tokio::spawn(http::serve(listener, Arc::new(desk)));
+    let server = tokio::spawn(http::serve(listener, desk.clone()));
+    let orders_server = tokio::spawn(orders::serve(orders_listener, desk, orders));
     // Not dropped before the end of the runtime: then it would release, also where it must not.
     let mut keeper = Keeper::new(elector, lease_duration, hooks, on_order, giving_up);
     let result = keeper.keep(stop).await;
     end.cancel();
     // Whoever does not take its answer is not waited for.
-    let _ = timeout(LAST_ANSWERS, server).await;
+    let _ = timeout(LAST_ANSWERS, join(server, orders_server)).await;
     result
 }

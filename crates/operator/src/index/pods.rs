@@ -1,0 +1,221 @@
+//! The pods of the index: as watches bring them, and by the names that their processes go by.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::gone::GonePods;
+use super::listing::Within;
+use super::{Cause, Index, Key, remove_from};
+use crate::model::{Gone, Phase, PhaseSeen, Pod};
+use crate::time::{Mono, Now};
+use crate::wire::PodWire;
+
+/// The pods that exist.
+#[derive(Debug, Default)]
+pub(super) struct Pods {
+    by_namespace: HashMap<String, BTreeMap<String, Pod>>,
+    /// The pods whose processes go by another name than the pod's own, by that.
+    by_alias: HashMap<Key, BTreeSet<String>>,
+    watches: HashMap<Option<Arc<str>>, PodWatch>,
+}
+
+/// How far a watch of pods has come.
+#[derive(Debug, Default)]
+struct PodWatch {
+    /// Counts its lists: between two of them nothing went unseen.
+    epoch: u64,
+    /// The highest version of a pod since its last list.
+    version: u64,
+    /// When its last list was complete.
+    listed_at: Option<Mono>,
+}
+
+impl Pods {
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<&Pod> {
+        self.by_namespace.get(namespace)?.get(name)
+    }
+
+    pub(super) fn of(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
+        self.by_namespace.get(namespace).into_iter().flat_map(BTreeMap::values)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.by_namespace.iter().flat_map(|(namespace, pods)| pods.keys().map(move |name| Key::new(namespace, name)))
+    }
+
+    pub(super) fn begin_list(&mut self, within: Within<'_>) {
+        let watch = self.watches.entry(within.cloned()).or_default();
+        *watch = PodWatch { epoch: watch.epoch + 1, ..PodWatch::default() };
+    }
+
+    pub(super) fn end_list(&mut self, within: Within<'_>, now: Mono) {
+        self.watches.entry(within.cloned()).or_default().listed_at = Some(now);
+    }
+
+    fn watch_of(&self, namespace: &str) -> Option<&PodWatch> {
+        self.watches.get(&Some(Arc::from(namespace))).or_else(|| self.watches.get(&None))
+    }
+
+    /// Notes the version of a pod that the watch brought; returns the watch's epoch.
+    fn saw(&mut self, within: Within<'_>, version: Option<&str>) -> u64 {
+        let watch = self.watches.entry(within.cloned()).or_default();
+        watch.version = watch.version.max(version.and_then(|v| v.parse().ok()).unwrap_or(0));
+        watch.epoch
+    }
+
+    fn insert(&mut self, key: &Key, pod: Pod) {
+        for alias in pod.aliases() {
+            self.by_alias.entry(Key::new(&key.namespace, alias)).or_default().insert(key.name.clone());
+        }
+        self.by_namespace.entry(key.namespace.clone()).or_default().insert(key.name.clone(), pod);
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Pod> {
+        let pods = self.by_namespace.get_mut(&key.namespace)?;
+        let pod = pods.remove(&key.name)?;
+        if pods.is_empty() {
+            self.by_namespace.remove(&key.namespace);
+        }
+        for alias in pod.aliases() {
+            remove_from(&mut self.by_alias, &Key::new(&key.namespace, alias), &key.name);
+        }
+        Some(pod)
+    }
+
+    pub(super) fn set_label(&mut self, key: &Key, uid: &str, label: &str, value: &str) {
+        let known = self.by_namespace.get_mut(&key.namespace).and_then(|pods| pods.get_mut(&key.name));
+        if let Some(pod) = known.filter(|pod| pod.object_uid() == uid) {
+            pod.labels.insert(label.to_owned(), value.to_owned());
+        }
+    }
+}
+
+/// What is known of the pods of one namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct PodsView<'a> {
+    pub(super) all: &'a Pods,
+    pub(super) gone: &'a GonePods,
+    pub(super) namespace: &'a str,
+}
+
+impl<'a> PodsView<'a> {
+    /// The pod of that name.
+    pub fn get(&self, name: &str) -> Option<&'a Pod> {
+        self.all.get(self.namespace, name)
+    }
+
+    /// Every pod.
+    pub fn all(&self) -> impl Iterator<Item = &'a Pod> + use<'a> {
+        self.all.of(self.namespace)
+    }
+
+    /// The pods of that name, or whose processes may go by it.
+    pub fn named(&self, name: &str) -> Vec<&'a Pod> {
+        let aliases = self.all.by_alias.get(&Key::new(self.namespace, name)).into_iter().flatten();
+        let names: BTreeSet<&str> = aliases.map(String::as_str).chain([name]).collect();
+        names.into_iter().filter_map(|name| self.get(name)).collect()
+    }
+
+    /// The deleted pods of that name, or whose processes may go by it.
+    pub fn gone_named(&self, name: &str) -> Vec<&'a Gone> {
+        self.gone.named(self.namespace, name)
+    }
+
+    /// How many deleted pods that may live were forgotten.
+    pub fn forgotten(&self) -> u64 {
+        self.gone.forgotten(self.namespace)
+    }
+
+    /// Counts the lists of the pods' watch: between two of them nothing went unseen.
+    pub fn epoch(&self) -> u64 {
+        self.all.watch_of(self.namespace).map_or(0, |watch| watch.epoch)
+    }
+
+    /// Since when nothing has gone unseen; none while the pods are being listed.
+    pub fn watched_since(&self) -> Option<Mono> {
+        self.all.watch_of(self.namespace)?.listed_at
+    }
+
+    /// Whether the watch has brought every pod that existed when this version of another object was written. The versions
+    /// of all objects in one etcd are counted together; where Leases have an etcd of their own, this says too much, and a
+    /// pod that goes by another's name may be seen late.
+    pub fn is_up_to(&self, version: &str) -> bool {
+        let version = version.parse::<u64>().unwrap_or(u64::MAX);
+        self.all.watch_of(self.namespace).is_some_and(|watch| watch.version > version)
+    }
+}
+
+impl Index {
+    /// `listed` says that the pod came by a list, so that others may have gone unseen before it.
+    pub(super) fn apply_pod(&mut self, within: Within<'_>, wire: PodWire, listed: bool, now: Now) {
+        let key = Key::of(&wire.metadata);
+        let epoch = self.pods.saw(within, wire.metadata.resource_version.as_deref());
+        let mut pod = Pod::from(wire);
+        let known = self.pods.get(&key.namespace, &key.name);
+        if known.is_some_and(|old| !old.is_same(&pod)) {
+            // Another pod under the name: the old one was deleted, and the event missed.
+            self.delete_pod(&key, false, now);
+        }
+        let known = self.pods.get(&key.namespace, &key.name);
+        (pod.epoch, pod.after_gap) = (epoch, listed);
+        if pod.phase == Phase::Terminal && known.is_none_or(|old| old.phase != Phase::Terminal) {
+            pod.phase_seen = self.phase_seen(&pod, known.is_some());
+        }
+        pod.follow(known, now);
+        if known == Some(&pod) {
+            return;
+        }
+        self.share_account(&key, &mut pod);
+        let mut touched = self.members.update(&key, &pod.labels, &self.groups, &pod);
+        touched.extend(self.held_by(&key.namespace, &pod));
+        // A pod that is back with its UID (a static pod's mirror) was not gone.
+        self.gone.is_back(&key.namespace, &pod);
+        self.pods.remove(&key);
+        self.pods.insert(&key, pod);
+        for group in touched {
+            self.note_restart(&group);
+            self.touched.push((group, Cause::Change));
+        }
+    }
+
+    /// Has the pod share its account's name with one next to it by name: many pods have few accounts, and those of a
+    /// workload stand together.
+    fn share_account(&self, key: &Key, pod: &mut Pod) {
+        let Some(pods) = self.pods.by_namespace.get(&key.namespace) else { return };
+        let before = pods.range::<str, _>((Bound::Unbounded, Bound::Excluded(&*key.name))).next_back();
+        let from = pods.range::<str, _>((Bound::Included(&*key.name), Bound::Unbounded)).take(2);
+        let near = before.into_iter().chain(from).map(|(_, near)| &near.account);
+        if let Some(same) = near.into_iter().find(|account| **account == pod.account) {
+            pod.account.clone_from(same);
+        }
+    }
+
+    /// Whose word a terminal phase is: the kubelet's if its node is ready, and was ready when the pod ended. `witnessed`
+    /// says that the phase was seen to become terminal.
+    fn phase_seen(&self, pod: &Pod, witnessed: bool) -> PhaseSeen {
+        let Some(node) = &pod.node else { return PhaseSeen::NodeReady };
+        match self.nodes.get(node) {
+            // Nodes may be listed later than pods.
+            None if !witnessed => PhaseSeen::Found,
+            Some(node) if node.reported_end_of(pod, witnessed) => PhaseSeen::NodeReady,
+            _ => PhaseSeen::NodeNotReady,
+        }
+    }
+
+    /// `seen` says that the last known state was the pod's last.
+    pub(super) fn delete_pod(&mut self, key: &Key, seen: bool, now: Now) {
+        let Some(pod) = self.pods.remove(key) else { return };
+        let held = self.held_by(&key.namespace, &pod);
+        let mut touched = self.members.remove_pod(key);
+        let may_hold = !held.is_empty();
+        touched.extend(held);
+        if self.grouped.contains(&key.namespace) {
+            let epoch = self.pods.watch_of(&key.namespace).map_or(0, |watch| watch.epoch);
+            self.gone.remember(&key.namespace, Gone { pod, at: now.mono, seen, epoch }, may_hold);
+        }
+        for group in &touched {
+            self.touch(group);
+        }
+    }
+}
