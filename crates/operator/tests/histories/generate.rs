@@ -10,7 +10,7 @@ use crate::lies::Lie;
 use crate::sim::{Step, Which};
 use crate::support::api::Kind;
 use crate::world::setup::{Elector, Helper, Naming, Owner, RestartPolicy, Setup, VirtualMark};
-use crate::world::{Claim, Flaw, Invention, LEADER, Outlook, SLOTS, Tenant};
+use crate::world::{Claim, Flaw, Invention, LEADER, Outlook, SLOTS, TARGET, Tenant};
 
 /// A history: what stays the same, the kinds of lies told, and steps with the pauses before them.
 #[derive(Clone, Debug)]
@@ -23,9 +23,10 @@ pub struct History {
 /// Steps that belong together.
 type Scene = Vec<(u64, Step)>;
 
-/// A history that tells up to three kinds of lies.
-pub fn history() -> impl Strategy<Value = History> {
-    subsequence(Lie::ALL.to_vec(), 0..=3).prop_flat_map(|lies| history_of(&lies))
+/// A history that tells up to three kinds of lies, none of these.
+pub fn history_without(lies: &[Lie]) -> impl Strategy<Value = History> + use<> {
+    let others: Vec<_> = Lie::ALL.into_iter().filter(|lie| !lies.contains(lie)).collect();
+    subsequence(others, 0..=3).prop_flat_map(|lies| history_of(&lies))
 }
 
 /// A history that may tell these lies.
@@ -45,11 +46,11 @@ pub fn history_of(lies: &[Lie]) -> impl Strategy<Value = History> + use<> {
 fn setup(lies: &[Lie]) -> impl Strategy<Value = Setup> + use<> {
     let tells = |lie| lies.contains(&lie);
     let naming = prop_oneof![
-        2 => Just(Naming::Host),
+        3 => Just(Naming::Host),
         1 => Just(Naming::HostAndNumber),
         1 => Just(Naming::HostUidAndRun),
     ];
-    let owner = prop_oneof![2 => Just(Owner::StatefulSet), 1 => Just(Owner::ReplicaSet)];
+    let owner = prop_oneof![3 => Just(Owner::StatefulSet), 1 => Just(Owner::ReplicaSet)];
     let elector = match () {
         () if tells(Lie::HeldForLife) => Just(Elector::ForLife).boxed(),
         () if tells(Lie::SlowRenewals) => select(vec![Elector::Late, Elector::FirstLate]).boxed(),
@@ -150,27 +151,55 @@ fn ordinary(late: bool) -> impl Strategy<Value = Scene> {
     alone(prop_oneof![62 => pods, 19 => nodes, 22 => network])
 }
 
-/// How an operator's sight of a pod is tested.
+/// One pod after the other is lost, or ends, in one slot.
 fn loss() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
-        1 => slot().prop_map(|s| Step::Force(s, Outlook::Stopped)),
-        1 => slot().prop_map(|s| Step::Crash(s, None)),
-        1 => slot().prop_map(Step::Delete),
-    ]
+    select(vec![
+        Step::Force(TARGET, Outlook::Immortal),
+        Step::Force(TARGET, Outlook::Immortal),
+        Step::Force(TARGET, Outlook::Stopped),
+        Step::Crash(TARGET, None),
+        Step::Delete(TARGET),
+    ])
 }
 
-/// Something is out of the operator's sight from the first step to the last, while pods are lost in between.
+/// The end of a pod that its kubelet reports.
+fn end() -> impl Strategy<Value = Step> {
+    select(vec![Step::Crash(TARGET, None), Step::Finish(TARGET), Step::Delete(TARGET)])
+}
+
+/// Something is out of the operator's sight from one step to another, while pods are lost in between. What came to lead
+/// meanwhile, or after, may end in the operator's sight.
 fn blind(
     from: impl Strategy<Value = Step> + 'static,
     to: impl Strategy<Value = Option<Step>> + 'static,
 ) -> BoxedStrategy<Scene> {
-    let losses = prop::collection::vec((100_u64..3_000, loss()), 0..3);
-    let scene = (0_u64..3_000, from, losses, 100_u64..3_000, to);
-    scene
-        .prop_map(|(pause, from, losses, last, to)| {
-            let to = to.map(|to| (last, to));
-            [(pause, from)].into_iter().chain(losses).chain(to).collect()
+    let (from, to) = (from.boxed(), to.boxed());
+    let lead = || Just((500_u64, Step::Favour(TARGET, 15_000)));
+    let before = prop::collection::vec((0_u64..1_000, prop_oneof![2 => end(), 1 => loss()]), 0..2).boxed();
+    let losses = prop::collection::vec((500_u64..4_500, loss()), 0..3).boxed();
+    let after = (prop::collection::vec(lead(), 0..2), prop::collection::vec((500_u64..10_000, end()), 0..2));
+    let after = after.prop_map(|(lead, end)| [lead, end].concat()).boxed();
+    let any = blind_between(before, (25_u64..3_500, from.clone()).boxed(), losses, to.clone(), after);
+
+    // A pod that was seen to end has a namesake that nobody sees, and lives on beside the next.
+    let before = (0_u64..1_000).prop_map(|pause| vec![(pause, Step::Delete(TARGET))]).boxed();
+    let unseen = (2_500_u64..4_500).prop_map(|pause| vec![(pause, Step::Force(TARGET, Outlook::Immortal))]).boxed();
+    let after = (lead(), (5_000_u64..12_000, end())).prop_map(|(lead, end)| vec![lead, end]).boxed();
+    let namesake = blind_between(before, (300_u64..3_600, from).boxed(), unseen, to, after);
+    prop_oneof![3 => any, 2 => namesake].boxed()
+}
+
+fn blind_between(
+    before: BoxedStrategy<Scene>,
+    from: BoxedStrategy<(u64, Step)>,
+    losses: BoxedStrategy<Scene>,
+    to: BoxedStrategy<Option<Step>>,
+    after: BoxedStrategy<Scene>,
+) -> BoxedStrategy<Scene> {
+    (0_u64..2_000, slot(), before, from, losses, (100_u64..3_000, to), after)
+        .prop_map(|(pause, slot, before, from, losses, (last, to), after)| {
+            let begin = [(pause, Step::Aim(slot))].into_iter().chain(before).chain([from]);
+            begin.chain(losses).chain(to.map(|to| (last, to))).chain(after).collect()
         })
         .boxed()
 }
@@ -183,15 +212,8 @@ fn lie_of(lie: Lie) -> Option<BoxedStrategy<Scene>> {
         Lie::UnseenEnd => unseen(),
         Lie::OperatorRestart => {
             let which = prop_oneof![3 => Just(Which::Leading), 1 => Just(Which::Standby), 3 => Just(Which::Both)];
-            let restart =
-                (which, 0_u64..6_000, any::<bool>()).prop_map(|(w, span, loses)| Step::Restart(w, span, loses));
-            // What is lost just before may not be in the status yet.
-            let before = prop::option::of((1_000_u64..3_000, loss()));
-            (before, 25_u64..600, restart, prop::collection::vec((100_u64..2_500, loss()), 0..3))
-                .prop_map(|(before, pause, restart, after)| {
-                    before.into_iter().chain([(pause, restart)]).chain(after).collect()
-                })
-                .boxed()
+            let span = prop_oneof![0_u64..500, 0_u64..6_000];
+            blind((which, span, any::<bool>()).prop_map(|(w, span, loses)| Step::Restart(w, span, loses)), Just(None))
         }
         Lie::Survivor => alone(prop_oneof![
             6 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
@@ -210,7 +232,7 @@ fn lie_of(lie: Lie) -> Option<BoxedStrategy<Scene>> {
             blind(flaw, Just(Some(Step::Flaw(None))))
         }
         Lie::LabelsMoved => prop_oneof![
-            2 => slot().prop_flat_map(|s| blind(Just(Step::Label(s, false)), Just(Some(Step::Label(s, true))))),
+            2 => blind(Just(Step::Label(TARGET, false)), Just(Some(Step::Label(TARGET, true)))),
             1 => alone((slot(), any::<bool>()).prop_map(|(s, on)| Step::Label(s, on))),
         ]
         .boxed(),
@@ -229,7 +251,11 @@ fn lie_of(lie: Lie) -> Option<BoxedStrategy<Scene>> {
             let kind = prop_oneof![5 => Just(Kind::Pod), 2 => Just(Kind::Lease), 1 => Just(Kind::Node), 1 => Just(Kind::Group)];
             blind((which, kind, 1_000_u64..8_000).prop_map(|(w, kind, span)| Step::Gap(w, kind, span)), Just(None))
         }
-        Lie::SlowRenewals | Lie::HeldForLife | Lie::SandboxClock | Lie::Helper => return None,
+        Lie::SandboxClock => {
+            let hush = (500_u64..3_000).prop_map(|span| Step::Hush(TARGET, span));
+            blind(hush, Just(None))
+        }
+        Lie::SlowRenewals | Lie::HeldForLife | Lie::Helper => return None,
     })
 }
 

@@ -17,6 +17,7 @@ pub struct Played {
     /// The live leaders that were cleared in it, and traffic that goes astray though nothing happens any more.
     pub violations: Vec<String>,
     pub early_clears: usize,
+    pub traps: usize,
     pub occurrences: Occurrences,
 }
 
@@ -31,8 +32,8 @@ pub fn play(history: &History, view: View) -> Played {
     if history.setup.routes && history.lies.is_empty() {
         await_routes(&mut sim);
     }
-    let World { violations, early_clears, occurrences, .. } = sim.world;
-    Played { violations, early_clears, occurrences }
+    let World { violations, early_clears, traps, occurrences, .. } = sim.world;
+    Played { violations, early_clears, traps, occurrences }
 }
 
 /// Waits until traffic finds the leader, for as long as anything that happened before goes on: a freeze, and requests

@@ -16,9 +16,11 @@ pub enum Which {
     Both,
 }
 
-/// Something that happens. A slot is one of the owner's pods, or [`crate::world::LEADER`].
+/// Something that happens. A slot is one of the owner's pods, [`crate::world::LEADER`] or [`crate::world::TARGET`].
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
+    /// The target is this slot from now on.
+    Aim(usize),
     /// One container of a pod crashes, or all of them.
     Crash(usize, Option<usize>),
     /// So many of the next runs of a pod's elector end soon.
@@ -29,6 +31,8 @@ pub enum Step {
     Force(usize, Outlook),
     Collect(usize),
     Freeze(usize, u64),
+    /// All others freeze for so long, and the leader ends if it is one of them.
+    Favour(usize, u64),
     /// The processes that no kubelet knows of die after all.
     Bury,
     Label(usize, bool),
@@ -75,6 +79,7 @@ pub enum Step {
 impl Sim {
     pub fn step(&mut self, step: Step) {
         match step {
+            Step::Aim(slot) => self.world.aim(slot),
             Step::Crash(slot, container) => self.on_pod(slot, |world, at| world.crash(at, container)),
             Step::Doom(slot, runs) => self.on_pod(slot, |world, at| world.doom(at, runs)),
             Step::RestartAll(slot) => self.on_pod(slot, World::restart_all),
@@ -83,6 +88,7 @@ impl Sim {
             Step::Force(slot, outlook) => self.on_pod(slot, |world, at| world.force(at, outlook)),
             Step::Collect(slot) => self.on_pod(slot, World::collect),
             Step::Freeze(slot, span) => self.on_pod(slot, |world, at| world.freeze(at, span)),
+            Step::Favour(slot, span) => self.on_pod(slot, |world, at| world.favour(at, span)),
             Step::Bury => self.world.bury(),
             Step::Label(slot, on) => self.on_pod(slot, |world, at| world.label(at, on)),
             Step::InventEnd(slot, container, how) => {

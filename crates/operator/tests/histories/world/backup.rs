@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::World;
+use super::{LEASE_MS, World};
 use crate::lies::Lie;
 use crate::support::api::{Kind, Stored};
 
@@ -18,6 +18,7 @@ const MAX_BACKUPS: usize = 5;
 pub struct Backup {
     stored: Stored,
     writer: Option<usize>,
+    last_write: u64,
     /// The pods that existed.
     pods: BTreeSet<usize>,
 }
@@ -31,7 +32,8 @@ impl World {
             self.backups.pop_front();
         }
         let pods = (0..self.pods.len()).filter(|at| self.pods[*at].object).collect();
-        self.backups.push_back(Backup { stored: self.api.stored(), writer: self.writer, pods });
+        let stored = self.api.stored();
+        self.backups.push_back(Backup { stored, writer: self.writer, last_write: self.last_write, pods });
     }
 
     /// Restores one of the last backups. Kubelets find the pods that are bound to them again, and end those that are not
@@ -49,7 +51,11 @@ impl World {
                 self.api.delete(Kind::Node, &self.machines[machine].name);
             }
         }
-        self.writer = backup.writer;
+        (self.writer, self.last_write) = (backup.writer, backup.last_write);
+        // Nothing is left of a later renewal.
+        for belief in self.processes.iter_mut().filter_map(|process| process.belief.as_mut()) {
+            belief.runs_out_at = belief.runs_out_at.map(|at| at.min(backup.last_write + LEASE_MS));
+        }
         for pod in 0..self.pods.len() {
             let exists = backup.pods.contains(&pod);
             if self.pods[pod].object && !exists {

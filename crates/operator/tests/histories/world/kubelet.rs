@@ -196,6 +196,9 @@ impl World {
             RestartPolicy::OnFailure => end.exit_code != 0,
             RestartPolicy::Never => false,
         };
+        if self.leads_elsewhere(pod) {
+            self.traps += 1;
+        }
         let this = &mut self.pods[pod].containers[container];
         this.ends(end, (restarts && !this.role.ends_by_itself()).then_some(restart_at));
         self.changed(pod);

@@ -35,6 +35,8 @@ pub const TICK_MS: u64 = 25;
 pub const SLOTS: usize = 3;
 /// The slot of whichever pod holds the Lease.
 pub const LEADER: usize = SLOTS;
+/// The slot that was aimed at last.
+pub const TARGET: usize = SLOTS + 1;
 pub const NODES: usize = 3;
 
 /// Pseudo-random delays, the same for the same seed.
@@ -65,6 +67,7 @@ pub struct World {
     /// Every process there ever was.
     processes: Vec<Process>,
     create_at: [Option<u64>; SLOTS],
+    target: usize,
     backups: VecDeque<Backup>,
     groups_created: usize,
     tenants_created: usize,
@@ -74,6 +77,8 @@ pub struct World {
     /// Live leaders that were cleared before their Lease ran out.
     pub violations: Vec<String>,
     pub early_clears: usize,
+    /// How often the kubelet reported an end while another process led under the same identity.
+    pub traps: usize,
     pub occurrences: Occurrences,
 }
 
@@ -92,6 +97,7 @@ impl World {
             pods: Vec::new(),
             processes: Vec::new(),
             create_at: std::array::from_fn(|slot| Some(slot as u64 * 500)),
+            target: 0,
             backups: VecDeque::new(),
             groups_created: 1,
             tenants_created: 0,
@@ -99,6 +105,7 @@ impl World {
             last_write: 0,
             violations: Vec::new(),
             early_clears: 0,
+            traps: 0,
             occurrences: Occurrences::default(),
         };
         for node in 0..NODES {
@@ -160,11 +167,18 @@ impl World {
         (0..5).map(letter).collect()
     }
 
+    /// What happens to the target happens to this slot from now on.
+    pub fn aim(&mut self, slot: usize) {
+        self.target = self.current(slot).and_then(|at| self.pods[at].slot).unwrap_or(self.target);
+    }
+
     /// The pod in that slot.
     pub fn current(&self, slot: usize) -> Option<usize> {
-        if slot == LEADER {
-            return self.leader();
-        }
+        let slot = match slot {
+            LEADER => return self.leader(),
+            TARGET => self.target,
+            slot => slot,
+        };
         self.pods.iter().position(|pod| pod.object && pod.slot == Some(slot))
     }
 

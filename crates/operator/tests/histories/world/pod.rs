@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::World;
 use super::kubelet::{Container, End, Invention, Role, State};
 use super::object::labels;
 use super::setup::{Helper, Naming};
+use super::{LEADER, World};
 use crate::lies::Lie;
 use crate::support::api::Kind;
 
@@ -230,6 +230,18 @@ impl World {
     pub fn freeze(&mut self, at: usize, milliseconds: u64) {
         let until = self.now + milliseconds;
         self.processes.iter_mut().filter(|p| p.pod == at).for_each(|p| p.frozen_until = until);
+    }
+
+    /// All others than those that go by this pod's name freeze, and the leader ends if it is one of them.
+    pub fn favour(&mut self, at: usize, milliseconds: u64) {
+        let name = |pod: &Pod| pod.hostname.clone().unwrap_or_else(|| pod.name.clone());
+        let favoured = name(&self.pods[at]);
+        if let Some(leader) = self.current(LEADER).filter(|leader| name(&self.pods[*leader]) != favoured) {
+            self.crash(leader, None);
+        }
+        for other in (0..self.pods.len()).filter(|pod| name(&self.pods[*pod]) != favoured).collect::<Vec<_>>() {
+            self.freeze(other, milliseconds);
+        }
     }
 
     /// One container's present run ends, or all containers' do.

@@ -43,6 +43,17 @@ impl World {
         process.alive && (leads || is_writer(at))
     }
 
+    /// Whether a process leads under the identity of this pod's elector that the kubelet does not take for that.
+    pub(super) fn leads_elsewhere(&self, pod: usize) -> bool {
+        let (pod, now) = (&self.pods[pod], self.now);
+        let leads = |process: &Process| process.belief.as_ref().is_some_and(|b| *b.identity == *pod.identity);
+        let is_known = |at: usize| pod.containers.iter().any(|container| container.process == Some(at));
+        self.processes.iter().enumerate().any(|(at, process)| {
+            let in_time = process.belief.as_ref().and_then(|b| b.runs_out_at).is_none_or(|at| now < at);
+            process.alive && leads(process) && in_time && !is_known(at)
+        })
+    }
+
     /// The UIDs of the pods that exist and go by the Lease's holder.
     pub fn holders(&self) -> Vec<&str> {
         let holder = self.api.get(Kind::Lease, "web").and_then(|l| l["spec"]["holderIdentity"].as_str());
