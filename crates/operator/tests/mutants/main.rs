@@ -58,7 +58,8 @@ fn histories_until_caught() {
     println!("{:<32} {:>10}", "guard left out", "histories");
     let unmutated = workshop.first_violation();
     println!("{:<32} {:>10}", "(none)", unmutated.map_or_else(|| "none".to_owned(), |at| at.to_string()));
-    for mutant in mutants().iter().filter(|mutant| only.as_ref().is_none_or(|only| *only == mutant.name)) {
+    let mutants = mutants();
+    for mutant in mutants.iter().filter(|mutant| only.as_ref().is_none_or(|only| *only == mutant.name)) {
         let files = mutant.apply(&root()).unwrap_or_else(|error| panic!("mutant {}: {error}", mutant.name));
         let caught = workshop.with(&files, Workshop::first_violation);
         println!(
