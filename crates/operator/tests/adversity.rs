@@ -6,7 +6,7 @@
 mod support;
 
 use kube::runtime::watcher::Event;
-use leadergroup_api::AccountGap;
+use leadergroup_api::{AccountGap, ReleaseForm, TransitionReason};
 use serde_json::{Value, json};
 use support::api::{Kind, change};
 use support::cluster::{Cluster, Fate, leading, take_as, web_0, web_0_ended};
@@ -211,4 +211,89 @@ fn nobody_leads_by_a_lease_that_ran_out_though_it_is_never_cleared() {
         renew(&mut cluster);
         assert!(cluster.status().leader.is_some(), "{verdict}: it renews again");
     }
+}
+
+#[test]
+fn releases_lease_with_finalizers_instead_of_deleting_it() {
+    let mut cluster = leading(&json!({"staleHolder": {"release": "Delete"}}));
+    let mut lease = cluster.api.get(Kind::Lease, "web").cloned().unwrap();
+    lease["metadata"]["finalizers"] = json!(["example.com/backup"]);
+    cluster.api.put(Kind::Lease, lease);
+    cluster.put_pod(web_0_ended(8_500));
+    let forms: Vec<_> = cluster.api.cleared.iter().map(|cleared| cleared.clear.form).collect();
+    assert_eq!(forms, [ReleaseForm::Empty]);
+    assert_eq!(cluster.verdict(), "Free");
+}
+
+#[test]
+fn believes_lease_that_was_thought_deleted_and_is_seen_again() {
+    let mut cluster = leading(&json!({}));
+    let lease = cluster.api.get(Kind::Lease, "web").cloned().unwrap();
+    cluster.delete(Kind::Lease, "web");
+    assert_eq!(cluster.verdict(), "Free");
+    cluster.api.put(Kind::Lease, lease);
+    cluster.settle();
+    assert_eq!(cluster.verdict(), "Alive");
+}
+
+#[test]
+fn reads_group_whose_status_is_refused_time_and_again() {
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Group);
+    let mut group = cluster.api.get(Kind::Group, "web").cloned().unwrap();
+    group["metadata"]["labels"] = json!({"edited": "by-another"});
+    cluster.put_group(group);
+    cluster.renew_times("web-1", 20);
+    assert!(cluster.count("ReadGroup") > 0);
+    assert_eq!(cluster.status().transitions, 1, "though its watch is silent");
+}
+
+#[test]
+fn counts_no_replacement_while_both_pods_may_lead() {
+    let mut cluster = leading(&json!({}));
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.put_pod(web_0("u1", running(8_000)));
+    cluster.renew_times("web-0", 20);
+    assert_eq!((cluster.verdict().as_str(), cluster.status().transitions), ("Ambiguous", 0));
+}
+
+#[test]
+fn counts_no_leaderless_time_while_lease_was_held() {
+    let mut cluster = leading(&json!({}));
+    cluster.pass(3_000);
+    cluster.renew("web-1");
+    let newest = cluster.status().history.remove(0);
+    assert_eq!((newest.reason, newest.leaderless_seconds), (TransitionReason::Taken, Some(0.0)));
+}
+
+#[test]
+fn a_lease_made_again_under_a_whole_watch_is_no_gap() {
+    let mut cluster = leading(&json!({}));
+    cluster.delete(Kind::Lease, "web");
+    cluster.renew("web-1");
+    cluster.pass(1_000);
+    cluster.renew("web-2");
+    let reasons: Vec<_> = cluster.status().history.iter().map(|term| term.reason).collect();
+    assert_eq!(reasons, [TransitionReason::Taken, TransitionReason::LeaseDeleted, TransitionReason::First]);
+}
+
+#[test]
+fn never_clears_lease_that_expires_while_its_holder_may_be_replaced() {
+    let mut cluster = leading(&json!({}));
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.pass(14_000);
+    assert_eq!(cluster.verdict(), "Vanished");
+    cluster.renew("web-1");
+    cluster.renew_times("web-1", 20);
+    assert!(cluster.api.cleared.is_empty());
+}
+
+#[test]
+fn deletes_lease_when_it_expires_where_candidates_need_that() {
+    let mut cluster = leading(&json!({"staleHolder": {"release": "Delete"}}));
+    cluster.delete(Kind::Pod, "web-0");
+    cluster.pass(12_900);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(200);
+    assert_eq!(cluster.api.cleared.len(), 1);
 }

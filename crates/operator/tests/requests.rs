@@ -6,8 +6,8 @@
 mod support;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::{Request, Response};
@@ -20,7 +20,7 @@ use leadergroup_operator::decide::{Action, Clear, Ground, Notice};
 use leadergroup_operator::engine::Job;
 use leadergroup_operator::index::Key;
 use leadergroup_operator::time::{Clock, Mono};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::sent::{Line, TERM, sent_by, work};
 
 /// The one request that the job sends.
@@ -154,4 +154,35 @@ fn notice() -> Notice {
         note: "web-1 leads".into(),
         pod: None,
     }
+}
+
+/// The lines that a delete of the Lease sends, where the API server answers it with a Lease of these finalizers.
+async fn sent_by_delete(finalizers: Value) -> Vec<String> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = seen.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (record, finalizers) = (record.clone(), finalizers.clone());
+        async move {
+            record.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {
+                    "name": "web", "namespace": "shop", "uid": "lease-1", "resourceVersion": "42",
+                    "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers,
+                },
+            });
+            Ok::<_, Infallible>(Response::new(Body::from(lease.to_string().into_bytes())))
+        }
+    });
+    let applier = Applier::new(Client::new(service, "shop"), Clock::start(), Arc::new(|_| true));
+    applier.perform(&work(clear(ReleaseForm::Delete))).await;
+    std::mem::take(&mut seen.lock().unwrap())
+}
+
+#[tokio::test]
+async fn releases_lease_that_its_finalizers_keep_from_being_deleted() {
+    let path = "/apis/coordination.k8s.io/v1/namespaces/shop/leases/web";
+    let deleted = format!("DELETE {path}");
+    assert_eq!(sent_by_delete(json!(["example.com/backup"])).await, [deleted.clone(), format!("PATCH {path}")]);
+    assert_eq!(sent_by_delete(json!([])).await, [deleted]);
 }
