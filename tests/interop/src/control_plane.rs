@@ -127,7 +127,7 @@ fn built(session: &Session, place: &Namespace, program: Component) -> Result<Bui
         ]),
     }
     let needs = path.parent().map(ToOwned::to_owned).into_iter().collect();
-    Ok(Built { version: version.to_owned(), folder, command, needs, env: BTreeMap::new() })
+    Ok(Built { version: version.to_owned(), folder, command, needs, env: BTreeMap::new(), cpu: None })
 }
 
 /// It schedules only what asks for it by its name.
