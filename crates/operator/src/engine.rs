@@ -292,6 +292,7 @@ impl Engine {
                         action: format!("Clear{}", clear.version),
                         note,
                         pod: None,
+                        saved: None,
                     },
                     now,
                 );

@@ -144,7 +144,14 @@ fn a_spec_that_changes_many_times_a_second_is_reported_seldom() {
 }
 
 fn notice(reason: &str) -> Notice {
-    Notice { warning: false, reason: reason.into(), action: "Judge".into(), note: "note".into(), pod: None }
+    Notice {
+        warning: false,
+        reason: reason.into(),
+        action: "Judge".into(),
+        note: "note".into(),
+        pod: None,
+        saved: None,
+    }
 }
 
 #[test]

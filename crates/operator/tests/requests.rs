@@ -153,6 +153,7 @@ fn notice() -> Notice {
         action: "Transition1".into(),
         note: "web-1 leads".into(),
         pod: None,
+        saved: None,
     }
 }
 

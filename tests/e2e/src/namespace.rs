@@ -237,17 +237,23 @@ impl Namespace {
     /// Waits until the leader has renewed its Lease so often that its clock is trusted, and returns its pod.
     pub async fn until_settled(&self, group: &str) -> Result<Pod> {
         let lease = self.until_led(group).await?.lease_name().to_owned();
+        self.until_renewed_steadily(&lease).await?;
+        let name = self.until_led(group).await?.leading_pod().context("nobody leads any more")?;
+        Ok(self.pods().get(&name).await?)
+    }
+
+    /// Waits until a Lease has been renewed so often that its holder's clock is trusted.
+    pub async fn until_renewed_steadily(&self, lease: &str) -> Result<()> {
         // The operator may have found this one rather than seen it arrive.
-        let mut last = self.renewal_after(&lease, None).await?;
+        let mut last = self.renewal_after(lease, None).await?;
         let (mut steady, mut shortest) = (0, SignedDuration::MAX);
         while steady < 4 {
-            last = self.renewal_after(&lease, Some(last)).await?;
+            last = self.renewal_after(lease, Some(last)).await?;
             let lag = Timestamp::now().duration_since(last);
             (steady, shortest) =
                 if lag <= shortest.saturating_add(STEADY) { (steady + 1, shortest.min(lag)) } else { (0, lag) };
         }
-        let name = self.until_led(group).await?.leading_pod().context("nobody leads any more")?;
-        Ok(self.pods().get(&name).await?)
+        Ok(())
     }
 
     /// After [`Namespace::until_settled`], waits until halfway between two renewals that come every two seconds, so that what

@@ -45,6 +45,8 @@ pub struct Built {
     pub needs: Vec<PathBuf>,
     /// More environment.
     pub env: BTreeMap<&'static str, String>,
+    /// The processor time that its containers request, so that the others do not starve them.
+    pub cpu: Option<&'static str>,
 }
 
 /// Where a pod finds its program.
@@ -66,6 +68,7 @@ pub fn build(client: &Client) -> Result<Built> {
         command: vec![at_home("program")],
         needs: Vec::new(),
         env: client.env.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
+        cpu: client.starts_slowly().then_some("150m"),
     };
     match client.runtime {
         Runtime::Go => {

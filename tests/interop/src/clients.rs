@@ -34,6 +34,7 @@ pub const CLIENTS: &[Client] = &[
     client("client-go", "k8s.io/client-go", Runtime::Go),
     client("controller-runtime", "sigs.k8s.io/controller-runtime", Runtime::Go),
     client("fabric8", "io.fabric8:kubernetes-client", Runtime::Maven),
+    client("official-java", "io.kubernetes:client-java-extended", Runtime::Maven),
     client("python", "kubernetes", Runtime::Pip),
     // A library's times must not depend on the zone it runs in.
     Client { env: Some(("TZ", "EST5")), ..client("python", "kubernetes", Runtime::Pip) },
@@ -51,6 +52,11 @@ pub const CLIENTS: &[Client] = &[
 ];
 
 impl Client {
+    /// Whether its programs take seconds of processor time to start: the node's two cores start few of them at once.
+    pub fn starts_slowly(self) -> bool {
+        self.runtime == Runtime::Maven
+    }
+
     /// The client of that folder.
     pub fn named(folder: &str) -> Option<Self> {
         CLIENTS.iter().copied().find(|client| client.folder == folder)

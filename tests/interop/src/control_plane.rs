@@ -35,7 +35,7 @@ pub async fn row(session: &Session, program: Component) -> Result<Row> {
     let holder = place.groups().get(NAME).await?.holder().context("nobody holds the Lease")?.identity;
     ensure!(holder.starts_with(&format!("{node}_")), "the holder {holder:?} does not name the node {node}");
 
-    let ended = deleted(session, &place, &leader, &built).await?;
+    let ended = deleted(session, &place, program.name(), &leader, &built).await?;
     let group = place.until_led_by_another(NAME, &leader.name_any()).await?;
     ensure!(group.seen().transitions == 1, "{} transitions after one", group.seen().transitions);
     let lease: Lease = place.leases().get(program.name()).await?;
@@ -51,7 +51,7 @@ pub async fn row(session: &Session, program: Component) -> Result<Row> {
         place.until_event_that(NAME, |_, note| note.contains("policy Observe leaves the Lease alone")).await?;
         cells[0].push_str("; `Clear` would have been earlier");
     }
-    cells.extend((0..6).map(|_| nothing()));
+    cells.extend((0..8).map(|_| nothing()));
     cells.extend([if own == Some(1) { "yes" } else { "no" }.to_owned(), nothing()]);
     Ok(Row {
         client: program.name().to_owned(),
@@ -61,16 +61,17 @@ pub async fn row(session: &Session, program: Component) -> Result<Row> {
         identity: "{node}_{any}".to_owned(),
         spec: "`staleHolder.policy: Observe`".to_owned(),
         cells,
+        slower: Vec::new(),
     })
 }
 
 /// Deletes the leader's pod, and starts another when it is gone, as a kubelet does with static pods.
-async fn deleted(session: &Session, place: &Namespace, leader: &Pod, built: &Built) -> Result<Ended> {
+async fn deleted(session: &Session, place: &Namespace, lease: &str, leader: &Pod, built: &Built) -> Result<Ended> {
     let successor = async {
         place.until_gone::<Pod>(&leader.name_any()).await?;
         run(session, place, "second", built).await
     };
-    let (ended, begun) = tokio::join!(Box::pin(end(session, place, leader, Death::Deleted)), successor);
+    let (ended, begun) = tokio::join!(Box::pin(end(session, place, lease, leader, Death::Deleted)), successor);
     begun?;
     ended
 }
@@ -127,7 +128,7 @@ fn built(session: &Session, place: &Namespace, program: Component) -> Result<Bui
         ]),
     }
     let needs = path.parent().map(ToOwned::to_owned).into_iter().collect();
-    Ok(Built { version: version.to_owned(), folder, command, needs, env: BTreeMap::new() })
+    Ok(Built { version: version.to_owned(), folder, command, needs, env: BTreeMap::new(), cpu: None })
 }
 
 /// It schedules only what asks for it by its name.

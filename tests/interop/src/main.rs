@@ -1,8 +1,10 @@
-//! Plays the whole matrix and writes it into the README; with `--check`, compares it with the one there instead.
+//! Plays the whole matrix and writes it into the README; with `--check`, compares it with the one there instead. Fails if a
+//! takeover is slower with a LeaderGroup than without.
 //!
 //! Other arguments are the folders of the clients to play; their rows are printed, and nothing is written.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
@@ -46,8 +48,11 @@ async fn main() -> Result<()> {
     if named.is_empty() {
         rows.extend(try_join_all(control_plane::PROGRAMS.map(|program| control_plane::row(&session, program))).await?);
     }
-    let table = matrix::render(&rows, &Zoned::now().date().to_string());
+    let table = matrix::render(&rows, &Zoned::now().date().to_string(), &commit()?);
     println!("{table}");
+    let slower: Vec<_> =
+        rows.iter().filter(|row| !row.slower.is_empty()).map(|row| (&row.client, &row.slower)).collect();
+    ensure!(slower.is_empty(), "takeovers are slower with a LeaderGroup than without: {slower:#?}");
     if !named.is_empty() {
         return Ok(());
     }
@@ -63,4 +68,11 @@ async fn main() -> Result<()> {
     let new = matrix::replaced(&readme, &table).context("the README has no place for the matrix")?;
     fs::write(&file, new)?;
     Ok(())
+}
+
+/// The commit whose operator is played.
+fn commit() -> Result<String> {
+    let told = Command::new("git").current_dir(workspace_root()?).args(["rev-parse", "--short=10", "HEAD"]).output()?;
+    ensure!(told.status.success(), "git does not name the commit: {}", String::from_utf8_lossy(&told.stderr));
+    Ok(String::from_utf8_lossy(&told.stdout).trim().to_owned())
 }

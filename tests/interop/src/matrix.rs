@@ -3,25 +3,86 @@
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
 
+use crate::compare::{Pair, Slower};
+use crate::scene::{Ended, Outcome};
+
 /// Between these lines of the README.
 const BEGIN: &str = "<!-- interop: written by `make interop` -->";
 const END: &str = "<!-- interop: end -->";
 
+/// The leader's pod is deleted.
+pub const DELETED: &str = "pod deleted";
+/// The leader's process is killed, and its container started again.
+pub const RESTARTED: &str = "container restarted";
+/// The leader's pod is deleted without waiting for its process.
+pub const FORCED: &str = "forced deletion";
+/// The leader's process is killed, and not started again.
+pub const ENDED: &str = "container ended";
+
 /// What all columns but the first three tell.
-const CELLS: [&str; 9] = [
-    "pod deleted",
-    "container crashed",
-    "forced deletion",
+pub const CELLS: [&str; 11] = [
+    DELETED,
+    RESTARTED,
+    FORCED,
+    ENDED,
     "`Empty`",
     "`Null`",
     "`Delete`",
     "mixed with client-go",
+    "limit",
     "its own counter",
     "reported",
 ];
 
+/// Takeovers of one kind, with a LeaderGroup and without.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// What is played.
+    pub name: &'static str,
+    /// How long it took.
+    pub pair: Pair,
+    /// The library itself saw to it in most tries, not a clear.
+    is_its_own: bool,
+}
+
+impl Cell {
+    /// The cell of these ends, each with a LeaderGroup and without.
+    pub fn of(name: &'static str, ends: impl Iterator<Item = (Ended, Ended)>) -> Self {
+        let (mut pair, mut own) = (Pair::default(), 0);
+        for (with, without) in ends {
+            pair.with.push(with.outcome);
+            pair.without.push(without.outcome);
+            own += usize::from(with.is_its_own());
+        }
+        let is_its_own = 2 * own > pair.with.len();
+        Self { name, pair, is_its_own }
+    }
+
+    /// What is in the table.
+    pub fn told(&self) -> String {
+        let own = match self.is_its_own {
+            false => "",
+            true if self.name == RESTARTED => ", kept",
+            true => ", released",
+        };
+        format!("{}{own} / {}", range(&self.pair.with), range(&self.pair.without))
+    }
+}
+
+/// The shortest and the longest of them.
+fn range(outcomes: &[Outcome]) -> String {
+    let mut led: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.seconds()).collect();
+    led.sort_by(f64::total_cmp);
+    let never = outcomes.len() - led.len();
+    let (Some(first), Some(last)) = (led.first(), led.last()) else { return Outcome::Never.told() };
+    let late = outcomes.iter().filter(|outcome| outcome.is_late()).count();
+    let at_expiry = if 2 * late > outcomes.len() { " at expiry" } else { "" };
+    let never = if never > 0 { format!(" ({never} of {} never)", outcomes.len()) } else { String::new() };
+    format!("{first:.1}–{last:.1} s{at_expiry}{never}")
+}
+
 /// What became of one client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// Its folder.
     pub client: String,
@@ -37,10 +98,12 @@ pub struct Row {
     pub spec: String,
     /// What is in the other columns.
     pub cells: Vec<String>,
+    /// The cells whose takeovers were slower with a LeaderGroup.
+    pub slower: Vec<(&'static str, Slower)>,
 }
 
-/// The table, with the day it was made.
-pub fn render(rows: &[Row], date: &str) -> String {
+/// The table, with the day it was made and the commit.
+pub fn render(rows: &[Row], date: &str, commit: &str) -> String {
     let mut table = Table::new();
     let head = ["library", "identity", "needs in the spec"].into_iter().chain(CELLS);
     table.load_style(ASCII_MARKDOWN).set_header(head);
@@ -50,7 +113,7 @@ pub fn render(rows: &[Row], date: &str) -> String {
         let first = [library, format!("`{}`", row.identity), row.spec.clone()];
         table.add_row(first.into_iter().chain(row.cells.iter().cloned()));
     }
-    format!("{BEGIN}\n{table}\n\nOne run of `make interop`, {date}.\n{END}")
+    format!("{BEGIN}\n{table}\n\nOne run of `make interop` at commit {commit}, {date}.\n{END}")
 }
 
 /// The README with this table in the place of the one it has.
@@ -71,7 +134,8 @@ pub fn found(readme: &str) -> Option<String> {
 pub fn without_timing(table: &str) -> Vec<String> {
     let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("|-");
     let cell = |cell: &str| {
-        let words = cell.split_whitespace().map(|word| if word.parse::<f64>().is_ok() { "…" } else { word });
+        let is_timing = |word: &str| word.split('–').all(|number| number.parse::<f64>().is_ok());
+        let words = cell.split_whitespace().map(|word| if is_timing(word) { "…" } else { word });
         words.collect::<Vec<_>>().join(" ")
     };
     table.lines().filter(is_row).map(|line| line.split('|').map(cell).collect::<Vec<_>>().join("|")).collect()
@@ -95,29 +159,30 @@ mod tests {
             identity: text("{pod}"),
             spec: text("nothing"),
             cells: all,
+            slower: Vec::new(),
         }
     }
 
     #[test]
     fn tables_that_differ_in_timing_are_the_same() {
-        let one = render(&[row(&["2.1 s"])], "2026-01-01");
-        let other = render(&[row(&["12.75 s"])], "2026-01-02");
+        let one = render(&[row(&["2.1–3.0 s / 15.0–17.5 s at expiry"])], "2026-01-01", "abc");
+        let other = render(&[row(&["1.9–2.25 s / 14.0–16.5 s at expiry"])], "2026-01-02", "def");
         assert_eq!(without_timing(&one), without_timing(&other));
         assert_eq!(without_timing(&one).len(), 2);
     }
 
     #[test]
     fn an_outcome_or_a_version_makes_a_difference() {
-        let one = without_timing(&render(&[row(&["2.1 s"])], "2026-01-01"));
-        assert_ne!(one, without_timing(&render(&[row(&["never (in 45 s)"])], "2026-01-01")));
+        let one = without_timing(&render(&[row(&["2.1–3.0 s / 15.0–17.5 s at expiry"])], "2026-01-01", "abc"));
+        assert_ne!(one, without_timing(&render(&[row(&["never (in 45 s)"])], "2026-01-01", "abc")));
         let newer = Row { version: "1.2.4".to_owned(), ..row(&["2.1 s"]) };
-        assert_ne!(one, without_timing(&render(&[newer], "2026-01-01")));
+        assert_ne!(one, without_timing(&render(&[newer], "2026-01-01", "abc")));
     }
 
     #[test]
     fn a_table_is_replaced_and_nothing_else() {
         let readme = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let table = render(&[row(&[])], "2026-01-01");
+        let table = render(&[row(&[])], "2026-01-01", "abc");
         let new = replaced(&readme, &table).unwrap();
         assert_eq!(new, format!("a\n{table}\nb\n"));
         assert_eq!(found(&new).unwrap(), table);

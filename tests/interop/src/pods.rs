@@ -46,6 +46,7 @@ pub fn pod(name: &str, image: &str, built: &Built, restarts: bool) -> Value {
     }
     volumes.push(json!({"name": "tmp", "emptyDir": {}}));
     mounts.push(json!({"name": "tmp", "mountPath": "/tmp"}));
+    let requests = built.cpu.map(|cpu| json!({"cpu": cpu}));
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "labels": {GROUP_LABEL: NAME}},
@@ -56,6 +57,7 @@ pub fn pod(name: &str, image: &str, built: &Built, restarts: bool) -> Value {
             "containers": [{
                 "name": "app", "image": image, "imagePullPolicy": "IfNotPresent",
                 "command": built.command, "env": env, "volumeMounts": mounts,
+                "resources": {"requests": requests},
             }],
             "volumes": volumes,
         },

@@ -1,15 +1,18 @@
-//! One group of pods that elect with one library, or with two.
+//! One set of pods that elect with one library, or with two.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use kube::api::ListParams;
 use leadergroup_api::{LeaderGroup, ReleaseForm};
 use leadergroup_e2e::cluster::Signal;
 use leadergroup_e2e::{Entry, Group, GroupView, LeaseView, Namespace, PodView, Seen, Session};
 use serde_json::json;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Client;
 use crate::build::{self, Built};
@@ -22,6 +25,18 @@ pub const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// What a process wrote before it was killed has arrived by then.
 const IN_FLIGHT: Duration = Duration::from_millis(50);
+
+/// Programs that start slowly play in so few scenes at once.
+static SLOW_SCENES: Semaphore = Semaphore::const_new(4);
+
+/// Whether the Lease has a LeaderGroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arm {
+    /// The operator clears it.
+    With,
+    /// The operator does not know of it, so that the library is on its own.
+    Without,
+}
 
 /// How a leader ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +64,14 @@ impl Outcome {
         !matches!(self, Self::Led(seconds) if seconds < AT_ONCE.as_secs_f64())
     }
 
+    /// How long it took, if somebody led.
+    pub fn seconds(self) -> Option<f64> {
+        match self {
+            Self::Led(seconds) => Some(seconds),
+            Self::Never => None,
+        }
+    }
+
     /// For the matrix.
     pub fn told(self) -> String {
         match self {
@@ -59,32 +82,38 @@ impl Outcome {
     }
 }
 
-/// A group on a Lease, and pods.
+/// Pods that campaign for a Lease.
 pub struct Scene {
     session: Session,
     /// Where all is.
     pub place: Namespace,
     image: &'static str,
     clients: Vec<(Client, Built)>,
+    arm: Arm,
     pods: usize,
+    _turn: Option<SemaphorePermit<'static>>,
 }
 
 impl Scene {
-    /// A namespace with the group, and one pod of each client, or two if there is one; once one of them leads and has
-    /// renewed a few times.
-    pub async fn open(session: &Session, clients: Vec<(Client, Built)>, restarts: bool) -> Result<Self> {
+    /// A namespace, with the group if there is to be one, and one pod of each client, or two if there is one; once one of
+    /// them leads.
+    pub async fn open(session: &Session, clients: Vec<(Client, Built)>, arm: Arm, restarts: bool) -> Result<Self> {
         let first = clients.first().context("nobody to play")?.0;
+        let slow = clients.iter().any(|(client, _)| client.starts_slowly());
+        let turn = if slow { Some(SLOW_SCENES.acquire().await?) } else { None };
         let place = session.namespace(&format!("interop-{}", first.folder)).await?;
         place.apply(&json!({"apiVersion": "v1", "kind": "List", "items": rights()}).to_string()).await?;
-        let mut group = Group::named(NAME).timing(15, 10, 2).release(first.release);
-        if let Some(template) = first.identity {
-            group = group.identity(template);
+        if arm == Arm::With {
+            let mut group = Group::named(NAME).timing(15, 10, 2).release(first.release);
+            if let Some(template) = first.identity {
+                group = group.identity(template);
+            }
+            place.create(&group.build()).await?;
         }
-        place.create(&group.build()).await?;
         let image = build::image(session)?;
-        let mut scene = Self { session: session.clone(), place, image, clients, pods: 0 };
+        let mut scene = Self { session: session.clone(), place, image, clients, arm, pods: 0, _turn: turn };
         scene.add(restarts).await?;
-        scene.place.until_led(NAME).await?;
+        scene.place.until(NAME, "a pod leads", |lease: &Lease| lease.holder().is_some()).await?;
         scene.add(restarts).await?;
         let longest = scene.clients.iter().map(|(client, _)| client.settles).max().unwrap_or_default();
         tokio::time::sleep(longest).await;
@@ -103,7 +132,16 @@ impl Scene {
 
     /// The leader's pod, once it has renewed a few times.
     pub async fn settled(&self) -> Result<Pod> {
-        self.place.until_settled(NAME).await
+        if self.arm == Arm::With {
+            return self.place.until_settled(NAME).await;
+        }
+        self.place.until_renewed_steadily(NAME).await?;
+        let holder = self.place.leases().get(NAME).await?.holder().context("nobody leads any more")?;
+        let pods = self.place.pods().list(&ListParams::default()).await?.items;
+        let named = pods.into_iter().filter(|pod| holder.contains(&pod.name_any()));
+        // The tenth pod's name begins like the first's.
+        let longest = named.max_by_key(|pod| pod.name_any().len());
+        longest.with_context(|| format!("the holder {holder:?} is no pod of {}", self.place.name()))
     }
 
     /// Changes how the operator clears.
@@ -114,7 +152,7 @@ impl Scene {
 
     /// Ends the leader, and says what followed.
     pub async fn end(&self, leader: &Pod, death: Death) -> Result<Ended> {
-        end(&self.session, &self.place, leader, death).await
+        end(&self.session, &self.place, NAME, leader, death).await
     }
 
     /// The group.
@@ -146,21 +184,23 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// For the matrix: a library may release its Lease when it is told to end.
+    /// Whether the library itself released the Lease, or its leader went on.
+    pub fn is_its_own(self) -> bool {
+        self.since_clear.is_none() && !self.outcome.is_late()
+    }
+
+    /// For the matrix.
     pub fn told(self) -> String {
-        let released = self.since_clear.is_none() && !self.outcome.is_late();
-        format!("{}{}", self.outcome.told(), if released { ", released" } else { "" })
+        format!("{}{}", self.outcome.told(), if self.is_its_own() { ", released" } else { "" })
     }
 }
 
 /// Ends the leader, and says what followed: seconds from its end to the next acquisition; and when the operator
 /// cleared the Lease, if it did.
-pub async fn end(session: &Session, place: &Namespace, leader: &Pod, death: Death) -> Result<Ended> {
+pub async fn end(session: &Session, place: &Namespace, lease: &str, leader: &Pod, death: Death) -> Result<Ended> {
     let timeline = place.timeline().await?;
     let name = leader.name_any();
-    let group: LeaderGroup = place.groups().get(NAME).await?;
-    let lease = group.lease_name();
-    let holder = group.holder().context("nobody leads any more")?.identity;
+    let holder = place.leases().get(lease).await?.holder().context("nobody leads any more")?;
     let told = Instant::now();
     let killed = match death {
         Death::Deleted => place.delete_pod(&name).await.map(|()| None)?,
@@ -204,7 +244,6 @@ pub async fn end(session: &Session, place: &Namespace, leader: &Pod, death: Deat
 
 /// Waits until the second of the last renewal is over: in it, a crash can't be told from one before the renewal.
 async fn until_a_later_second(place: &Namespace, lease: &str) -> Result<()> {
-    use k8s_openapi::api::coordination::v1::Lease;
     let last = place.leases().get(lease).await?.renewed();
     let moved = |seen: &Lease| seen.renewed() > last;
     let renewed = place.until(lease, "the leader renews", moved).await?.renewed().context("no renewTime")?;

@@ -91,6 +91,7 @@ pub fn notice(base: &LeaderGroupStatus, status: &LeaderGroupStatus) -> Option<No
         action: format!("Audit{:016x}", hash.finish()),
         note: condition.message.clone(),
         pod: None,
+        saved: None,
     })
 }
 

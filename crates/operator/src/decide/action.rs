@@ -95,4 +95,6 @@ pub struct Notice {
     pub note: String,
     /// The pod it concerns, name and UID.
     pub pod: Option<(String, String)>,
+    /// The most by which a clear would have shortened the time without a leader.
+    pub saved: Option<Mono>,
 }

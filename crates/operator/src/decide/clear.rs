@@ -3,7 +3,7 @@
 //! An early clear happens in two steps. First the candidates are read from the API server, after the judged
 //! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
 
-use leadergroup_api::{ReleaseForm, UnconfirmedPolicy, Verdict};
+use leadergroup_api::{ReleaseForm, UnconfirmedPolicy, Verdict, library};
 use leadergroup_elector::Timing;
 
 use super::action::{Action, Clear, Ground};
@@ -231,7 +231,9 @@ fn at_once(
         return when_expired(snapshot, memory, judgement, lease, key, now);
     }
     if snapshot.observed.is_some() {
-        memory.would_clear_at.get_or_insert(now.mono);
+        if standbys_notice(snapshot, lease) {
+            memory.would_clear_at.get_or_insert(now.mono);
+        }
         return Next::default();
     }
     Next::act(clear(snapshot, memory, judgement, lease, key, Ground::Proof))
@@ -301,6 +303,12 @@ fn release_form(snapshot: &Snapshot<'_>) -> ReleaseForm {
         ReleaseForm::Delete if snapshot.lease.is_some_and(|lease| lease.has_finalizers) => ReleaseForm::Empty,
         form => form,
     }
+}
+
+/// Whether the standbys act on a clear before the Lease expires, by what is known of their library. Those of a library
+/// that is not recognised are assumed to.
+fn standbys_notice(snapshot: &Snapshot<'_>, lease: &Lease) -> bool {
+    lease.library.is_none_or(|library| library.notices(release_form(snapshot)) == library::Notice::NextTry)
 }
 
 fn clear(

@@ -38,7 +38,8 @@ pub struct Memory {
     pub read_pods: Option<ReadPods>,
     /// A pod under the holder's identity, other than the one that held it.
     pub successor: Option<Successor>,
-    /// When the holder would have been cleared, were that not left to the candidates.
+    /// When the holder would have been cleared, were that not left to the candidates; none where standbys would not have
+    /// led sooner for it.
     pub would_clear_at: Option<Mono>,
     /// What is remembered of how the group conducts itself.
     pub conduct: Conduct,

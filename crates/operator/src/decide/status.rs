@@ -192,6 +192,7 @@ fn observed_notice(base: &LeaderGroupStatus, status: &LeaderGroupStatus, snapsho
         action: "Observe".into(),
         note: condition.message,
         pod: None,
+        saved: None,
     })
 }
 
@@ -329,13 +330,14 @@ pub fn notices(
     if let Some(began) =
         status.history.first().filter(|t| base.history.first() != Some(*t) && same_term_is_new(base, t))
     {
-        let saved = memory.would_clear_at.map(|at| seconds(now.mono.saturating_sub(at)));
+        let saved = memory.would_clear_at.map(|at| now.mono.saturating_sub(at));
         notices.push(Notice {
             warning: false,
             reason: "LeaderChanged".into(),
             action: format!("Transition{}", status.transitions),
-            note: transition_note(began, saved, snapshot.observed),
+            note: transition_note(began, saved.map(seconds), snapshot.observed),
             pod: pod.clone(),
+            saved,
         });
     }
     let verdict_before = base.holder.as_ref().map(|h| (h.identity.as_str(), h.verdict));
@@ -375,6 +377,7 @@ fn newly(type_: &str, value: &str, base: &LeaderGroupStatus, status: &LeaderGrou
         action: type_.into(),
         note: condition.message,
         pod: None,
+        saved: None,
     })
 }
 
@@ -407,7 +410,7 @@ fn transition_note(entry: &Transition, saved: Option<f64>, observed: Option<Obse
 
 fn verdict_notice(snapshot: &Snapshot<'_>, judgement: &Judgement, pod: Option<&(String, String)>) -> Option<Notice> {
     let note = |warning, reason: &str, note: String| {
-        Some(Notice { warning, reason: reason.into(), action: "Judge".into(), note, pod: pod.cloned() })
+        Some(Notice { warning, reason: reason.into(), action: "Judge".into(), note, pod: pod.cloned(), saved: None })
     };
     match judgement.verdict() {
         Verdict::Alive | Verdict::Managed | Verdict::Free => None,

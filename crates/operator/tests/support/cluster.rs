@@ -333,6 +333,17 @@ impl Cluster {
         self.settle();
     }
 
+    /// The Lease's spec is its holder's, written by a client that goes by this field manager.
+    pub fn write_lease_as(&mut self, manager: &str) {
+        let mut lease = self.api.get(Kind::Lease, "web").cloned().expect("a Lease");
+        lease["metadata"]["managedFields"] = json!([{
+            "manager": manager, "operation": "Update", "apiVersion": "coordination.k8s.io/v1",
+            "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}},
+        }]);
+        self.api.put(Kind::Lease, lease);
+        self.settle();
+    }
+
     pub fn put_pod(&mut self, pod: Value) {
         self.api.put(Kind::Pod, pod);
         self.settle();
