@@ -109,7 +109,9 @@ impl Workshop {
 
     /// Does something with these files in the copy, and puts the old ones back.
     fn with<T>(&self, files: &[(String, String)], does: impl FnOnce(&Self) -> T) -> T {
-        files.iter().for_each(|(path, text)| self.write(path, text.as_bytes()));
+        for (path, text) in files {
+            self.write(path, text.as_bytes());
+        }
         let result = does(self);
         for (path, _) in files {
             self.write(path, &fs::read(root().join(path)).expect("a file of the checkout"));
