@@ -229,6 +229,11 @@ impl Container {
         };
     }
 
+    /// The container as its pod is reported without it.
+    pub(super) fn lost(self) -> Self {
+        Self { state: State::Missing, gap: self.gap.or(Some(AccountGap::UnseenRun)), ..self }
+    }
+
     /// Whether a run ended since `before` whose end is not shown.
     fn lacks_an_end_since(&self, before: &Self) -> bool {
         let Some(ended) = self.ended_runs.checked_sub(before.ended_runs) else { return true };

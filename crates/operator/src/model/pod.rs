@@ -163,6 +163,10 @@ impl Pod {
             let old = before.and_then(|pod| pod.containers.iter().find(|c| c.name == container.name));
             container.follow(old, now);
         }
+        // No pod loses a container. One that its spec lacks now is not known to have ended.
+        let lacks = |old: &&Container| !self.containers.iter().any(|c| c.name == old.name);
+        let lost: Vec<_> = before.into_iter().flat_map(|pod| &pod.containers).filter(lacks).cloned().collect();
+        self.containers.extend(lost.into_iter().map(Container::lost));
         if let Some(before) = before {
             (self.after_gap, self.epoch) = (before.after_gap, before.epoch);
             if before.phase == Phase::Terminal {

@@ -98,28 +98,48 @@ fn runs(status: &Value) -> bool {
     status["state"]["running"].is_object()
 }
 
-/// Row 6: a terminal phase by the kubelet's word, and every watched container down.
+/// The containers of the pod that its kubelet never runs again after an end with this exit code, by their names.
+fn never_again<'a>(pod: &'a Value, exit_code: &Value) -> Vec<&'a str> {
+    let spec = &pod["spec"];
+    let has_rules = |list: &str| items(&spec[list]).any(|c| items(&c["restartPolicyRules"]).next().is_some());
+    let is_final = |c: &&Value| {
+        let policy = c["restartPolicy"].as_str().or_else(|| spec["restartPolicy"].as_str());
+        policy == Some("Never") || policy == Some("OnFailure") && *exit_code == 0
+    };
+    let regular = items(&spec["containers"]).filter(is_final).filter(|_| !has_rules("containers"));
+    let all = regular.filter(|_| !has_rules("initContainers")).chain(items(&spec["ephemeralContainers"]));
+    all.filter_map(|c| c["name"].as_str()).collect()
+}
+
+/// Row 6: every watched container down, of a pod in a terminal phase by the kubelet's word, or for good.
 fn ended(play: &Play, pod: &Value) -> Result<(), &'static str> {
     let by_gc =
         |c: &Value| c["type"] == "DisruptionTarget" && c["status"] == "True" && c["reason"] == "DeletionByPodGC";
-    if !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
-        return Err("its phase is not terminal");
-    }
-    if items(&pod["status"]["conditions"]).any(by_gc) {
+    let is_terminal = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if is_terminal && items(&pod["status"]["conditions"]).any(by_gc) {
         return Err("garbage collection wrote its phase");
     }
     let watched = watched(play, pod);
     if watched.is_empty() {
         return Err("it has no watched container");
     }
-    for (_, statuses) in watched {
+    for (name, statuses) in watched {
         if statuses.iter().any(|s| runs(s)) {
             return Err("a watched container is reported running");
         }
         let [status] = statuses.as_slice() else { return Err("a watched container has not one status") };
         let run = &status["state"]["terminated"];
+        let never_ran = status["state"]["terminated"].is_null()
+            && status["lastState"]["terminated"].is_null()
+            && status["restartCount"].as_i64().unwrap_or(0) == 0;
+        if is_terminal && never_ran {
+            continue;
+        }
         if !run.is_object() || run["reason"] == "ContainerStatusUnknown" {
             return Err("a watched container was not seen to end");
+        }
+        if !is_terminal && !never_again(pod, &run["exitCode"]).contains(&name) {
+            return Err("its phase is not terminal, and a watched container may run again");
         }
     }
     Ok(())
