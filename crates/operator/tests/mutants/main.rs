@@ -58,7 +58,7 @@ fn histories_until_caught() {
     println!("{:<32} {:>10}", "guard left out", "histories");
     let unmutated = workshop.first_violation();
     println!("{:<32} {:>10}", "(none)", unmutated.map_or_else(|| "none".to_owned(), |at| at.to_string()));
-    for mutant in mutants().iter().filter(|mutant| only.as_ref().is_none_or(|only| *only == mutant.name)) {
+    for mutant in mutants().into_iter().filter(|mutant| only.as_ref().is_none_or(|only| *only == mutant.name)) {
         let files = mutant.apply(&root()).unwrap_or_else(|error| panic!("mutant {}: {error}", mutant.name));
         let caught = workshop.with(&files, Workshop::first_violation);
         println!(
@@ -68,7 +68,7 @@ fn histories_until_caught() {
             mutant.meaning
         );
         if caught.is_none() {
-            missed.push(&mutant.name);
+            missed.push(mutant.name);
         }
     }
     assert!(unmutated.is_none(), "the histories end badly with every guard in place");
@@ -87,8 +87,7 @@ impl Workshop {
         let folder = target.join("mutants");
         let this = Self { checkout: folder.join("checkout"), target: folder.join("target") };
         let listed = run(Command::new("git").current_dir(root()).args(["ls-files", "-co", "--exclude-standard", "-z"]));
-        let listed: Vec<_> = listed.split_terminator('\0').collect();
-        for path in &listed {
+        for path in listed.split_terminator('\0') {
             // One that was deleted is listed all the same.
             if let Ok(text) = fs::read(root().join(path)) {
                 this.write(path, &text);
@@ -108,7 +107,9 @@ impl Workshop {
 
     /// Does something with these files in the copy, and puts the old ones back.
     fn with<T>(&self, files: &[(String, String)], does: impl FnOnce(&Self) -> T) -> T {
-        files.iter().for_each(|(path, text)| self.write(path, text.as_bytes()));
+        for (path, text) in files {
+            self.write(path, text.as_bytes());
+        }
         let result = does(self);
         for (path, _) in files {
             self.write(path, &fs::read(root().join(path)).expect("a file of the checkout"));

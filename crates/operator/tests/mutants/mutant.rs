@@ -66,14 +66,12 @@ impl Mutant {
     pub fn apply(&self, root: &Path) -> Result<Vec<(String, String)>, String> {
         let mut files: Vec<(String, String)> = Vec::new();
         for edit in &self.edits {
-            let at = match files.iter().position(|(path, _)| *path == edit.path) {
-                Some(at) => at,
-                None => {
-                    let text = fs::read_to_string(root.join(&edit.path));
-                    files.push((edit.path.clone(), text.map_err(|error| format!("{}: {error}", edit.path))?));
-                    files.len() - 1
-                }
-            };
+            let known = files.iter().position(|(path, _)| *path == edit.path);
+            let at = known.unwrap_or(files.len());
+            if known.is_none() {
+                let text = fs::read_to_string(root.join(&edit.path));
+                files.push((edit.path.clone(), text.map_err(|error| format!("{}: {error}", edit.path))?));
+            }
             files[at].1 = edit.apply(&files[at].1)?;
         }
         Ok(files)

@@ -10,7 +10,8 @@ impl World {
     /// Looks at the clears that landed: was any live leader cleared before its Lease ran out?
     pub fn check(&mut self) {
         for cleared in std::mem::take(&mut self.api.cleared) {
-            if cleared.clear.ground == Ground::Expired && self.now >= self.last_write + LEASE_MS && !self.is_for_life() {
+            if cleared.clear.ground == Ground::Expired && self.now >= self.last_write + LEASE_MS && !self.is_for_life()
+            {
                 continue;
             }
             self.early_clears += 1;
