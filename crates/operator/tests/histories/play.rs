@@ -57,7 +57,7 @@ pub fn numbered(number: usize, histories: &impl Strategy<Value = History>) -> Hi
 }
 
 /// The number of the first history that ends badly, by a violation or a panic, among so many.
-pub fn first_violation(max: usize, view: View, history: impl Fn(usize) -> History + Sync) -> Option<usize> {
+pub fn first_violation(max: usize, history: impl Fn(usize) -> (History, View) + Sync) -> Option<usize> {
     let (next, first) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
     let search = || {
         loop {
@@ -65,7 +65,8 @@ pub fn first_violation(max: usize, view: View, history: impl Fn(usize) -> Histor
             if number >= max.min(first.load(Ordering::Relaxed)) {
                 return;
             }
-            let played = catch_unwind(AssertUnwindSafe(|| play(&history(number), view).violations));
+            let (history, view) = history(number);
+            let played = catch_unwind(AssertUnwindSafe(|| play(&history, view).violations));
             if played.is_ok_and(|violations| violations.is_empty()) {
                 continue;
             }

@@ -58,8 +58,7 @@ fn histories_until_caught() {
     println!("{:<32} {:>10}", "guard left out", "histories");
     let unmutated = workshop.first_violation();
     println!("{:<32} {:>10}", "(none)", unmutated.map_or_else(|| "none".to_owned(), |at| at.to_string()));
-    let mutants = mutants();
-    for mutant in mutants.iter().filter(|mutant| only.as_ref().is_none_or(|only| *only == mutant.name)) {
+    for mutant in mutants().into_iter().filter(|mutant| only.as_ref().is_none_or(|only| *only == mutant.name)) {
         let files = mutant.apply(&root()).unwrap_or_else(|error| panic!("mutant {}: {error}", mutant.name));
         let caught = workshop.with(&files, Workshop::first_violation);
         println!(
@@ -69,7 +68,7 @@ fn histories_until_caught() {
             mutant.meaning
         );
         if caught.is_none() {
-            missed.push(&mutant.name);
+            missed.push(mutant.name);
         }
     }
     assert!(unmutated.is_none(), "the histories end badly with every guard in place");
@@ -88,8 +87,7 @@ impl Workshop {
         let folder = target.join("mutants");
         let this = Self { checkout: folder.join("checkout"), target: folder.join("target") };
         let listed = run(Command::new("git").current_dir(root()).args(["ls-files", "-co", "--exclude-standard", "-z"]));
-        let listed: Vec<_> = listed.split_terminator('\0').collect();
-        for path in &listed {
+        for path in listed.split_terminator('\0') {
             // One that was deleted is listed all the same.
             if let Ok(text) = fs::read(root().join(path)) {
                 this.write(path, &text);

@@ -67,13 +67,11 @@ impl Mutant {
         let mut files: Vec<(String, String)> = Vec::new();
         for edit in &self.edits {
             let known = files.iter().position(|(path, _)| *path == edit.path);
-            let at = if let Some(at) = known {
-                at
-            } else {
+            let at = known.unwrap_or(files.len());
+            if known.is_none() {
                 let text = fs::read_to_string(root.join(&edit.path));
                 files.push((edit.path.clone(), text.map_err(|error| format!("{}: {error}", edit.path))?));
-                files.len() - 1
-            };
+            }
             files[at].1 = edit.apply(&files[at].1)?;
         }
         Ok(files)

@@ -6,7 +6,7 @@ use super::World;
 use super::process::Process;
 use super::setup::RestartPolicy;
 use crate::lies::Lie;
-use crate::support::time;
+use crate::support::{EPOCH, time};
 
 /// What a container's processes do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +67,8 @@ impl Container {
         Self { name, role, ..Self::default() }
     }
 
-    pub fn status(&self) -> Value {
+    /// What its kubelet reports. `runtime` begins the identifiers of its containers.
+    pub fn status(&self, runtime: &str) -> Value {
         let ended = |end: End| {
             let at = end.at.map(time);
             json!({"terminated": {"exitCode": end.exit_code, "reason": end.reason, "startedAt": null, "finishedAt": at}})
@@ -79,7 +80,10 @@ impl Container {
             State::BackOff => json!({"waiting": {"reason": "CrashLoopBackOff"}}),
         };
         let last = self.last.map_or(json!({}), ended);
-        json!({"name": self.name, "restartCount": self.restarts, "state": state, "lastState": last})
+        json!({
+            "name": self.name, "restartCount": self.restarts, "state": state, "lastState": last,
+            "containerID": format!("{runtime}://{}-{}", self.name, self.restarts),
+        })
     }
 
     /// The present run ended, or is said to have.
@@ -106,6 +110,8 @@ pub enum Invention {
     StatusUnknown,
     /// By a runtime that knows no time.
     WithoutTime,
+    /// The same, as Kubernetes writes a time that it does not know.
+    In1970,
     /// By a virtual kubelet whose provider does not find the pod.
     NotFound,
     /// By a virtual kubelet, as any kubelet would.
@@ -114,7 +120,8 @@ pub enum Invention {
 
 impl Invention {
     /// Those of runtimes.
-    pub const OF_RUNTIMES: [Self; 4] = [Self::Unknown, Self::LostShim, Self::StatusUnknown, Self::WithoutTime];
+    pub const OF_RUNTIMES: [Self; 5] =
+        [Self::Unknown, Self::LostShim, Self::StatusUnknown, Self::WithoutTime, Self::In1970];
     /// Those of virtual kubelets.
     pub const OF_PROVIDERS: [Self; 2] = [Self::NotFound, Self::Plausible];
 
@@ -129,6 +136,7 @@ impl Invention {
             Self::LostShim => (255, "Error", Some(clock)),
             Self::StatusUnknown => (137, "ContainerStatusUnknown", None),
             Self::WithoutTime => (1, "Error", None),
+            Self::In1970 => (1, "Error", Some(-EPOCH * 1_000)),
             Self::NotFound => (-137, "NotFound", Some(clock)),
             Self::Plausible => (0, "Completed", Some(clock)),
         };

@@ -59,8 +59,10 @@ impl World {
         }
         let shown =
             |c: &&Container| pod.machine.is_some() && !pod.rejected && (pod.started || c.role == Role::Ephemeral);
+        let is_virtual = pod.machine.is_some_and(|machine| self.machines[machine].virtual_mark.is_some());
+        let runtime = if is_virtual { "cloud" } else { "containerd" };
         let statuses = |role: fn(Role) -> bool| -> Vec<Value> {
-            pod.containers.iter().filter(|c| role(c.role)).filter(shown).map(Container::status).collect()
+            pod.containers.iter().filter(|c| role(c.role)).filter(shown).map(|c| c.status(runtime)).collect()
         };
         let mut status = json!({
             "phase": phase,
