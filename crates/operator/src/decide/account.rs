@@ -28,6 +28,7 @@ pub struct AccountState {
     /// As the status shows it.
     pub account: Account,
     holder: String,
+    lease_name: String,
     lease_uid: String,
     /// What was lost in this term for every identity.
     gap: Option<AccountGap>,
@@ -54,6 +55,9 @@ pub struct Before<'a> {
 pub fn follow(snapshot: &Snapshot<'_>, before: Before<'_>) -> AccountState {
     let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
     let mut ledger = Ledger::new(snapshot, before);
+    if before.state.is_none() {
+        ledger.note_gone_before(snapshot);
+    }
     for name in ledger.names() {
         ledger.follow_name(snapshot, &name);
     }
@@ -83,6 +87,7 @@ pub fn follow(snapshot: &Snapshot<'_>, before: Before<'_>) -> AccountState {
     AccountState {
         account,
         holder: holder.to_owned(),
+        lease_name: snapshot.plan.lease_name.clone(),
         lease_uid: snapshot.lease.map(|lease| lease.uid.clone()).unwrap_or_default(),
         gap,
         epoch: snapshot.pods.epoch(),
@@ -96,11 +101,6 @@ fn tracked<'a>(snapshot: &'a Snapshot<'_>) -> impl Iterator<Item = &'a Pod> {
     snapshot.candidates.iter().chain(&snapshot.others).copied()
 }
 
-/// Whether another pod may come under a name that this one's processes go by.
-fn is_reusable(pod: &Pod) -> bool {
-    !pod.name_is_generated || pod.host_network || pod.name_is_cut()
-}
-
 /// What was lost in this term, whichever pod wrote the Lease.
 fn gap(snapshot: &Snapshot<'_>, before: Before<'_>, holder: &str) -> Option<AccountGap> {
     let lease = snapshot.lease.filter(|_| !holder.is_empty())?;
@@ -108,7 +108,9 @@ fn gap(snapshot: &Snapshot<'_>, before: Before<'_>, holder: &str) -> Option<Acco
         return Some(AccountGap::LeaseRestored);
     }
     let is_unique = is_unique(snapshot, holder);
-    let by_name = snapshot.plan.identity.only_name(holder).is_some();
+    let name = snapshot.plan.identity.only_name(holder);
+    let account = before.state.map(|state| &state.account).or(before.stored);
+    let by_name = name.is_some_and(|name| account.is_some_and(|known| known.pods.iter().any(|pod| pod.name == name)));
     // Where names tell what may have come and gone, the ledger has it.
     let unseen = |gap: AccountGap, matters: bool| (matters && !is_unique).then_some(gap);
     match before.state {
@@ -116,8 +118,9 @@ fn gap(snapshot: &Snapshot<'_>, before: Before<'_>, holder: &str) -> Option<Acco
             let had_gap = state.epoch != snapshot.pods.epoch();
             state.gap.or_else(|| unseen(AccountGap::WatchGap, had_gap && !by_name))
         }
+        Some(state) if state.lease_name != snapshot.plan.lease_name => unseen(AccountGap::NotSeenFromStart, true),
         Some(_) => None,
-        None if saw_term_begin(snapshot) => None,
+        None if saw_term_begin(snapshot, holder) => None,
         None => match before.stored.filter(|_| before.stored_holder == Some(holder)) {
             Some(stored) => {
                 let carried = stored.reason.filter(|_| !stored.complete);
@@ -129,8 +132,8 @@ fn gap(snapshot: &Snapshot<'_>, before: Before<'_>, holder: &str) -> Option<Acco
 }
 
 /// Whether this operator, though it decides for the first time, saw the present term begin and every pod since.
-fn saw_term_begin(snapshot: &Snapshot<'_>) -> bool {
-    let open = snapshot.tenures.last().filter(|tenure| tenure.ended.is_none());
+fn saw_term_begin(snapshot: &Snapshot<'_>, holder: &str) -> bool {
+    let open = snapshot.tenures.last().filter(|tenure| tenure.ended.is_none() && tenure.holder == holder);
     open.is_some_and(|tenure| {
         !tenure.was_found && snapshot.pods.watched_since().is_some_and(|since| since <= tenure.began)
     })
@@ -147,9 +150,20 @@ fn is_unique(snapshot: &Snapshot<'_>, holder: &str) -> bool {
 
 /// Whether a process of that pod may have written the Lease. A deleted pod that is remembered is judged as a pod.
 fn is_obstacle(snapshot: &Snapshot<'_>, holder: &str, lost: &LostPod) -> bool {
+    let is_it = |gone: &&&Gone| gone.pod.name == lost.name && Some(&gone.pod.uid) == lost.uid.as_ref();
+    let shows_all = |gone: &Gone| {
+        snapshot.plan.watched_of(&gone.pod).all(|container| container.gap.is_none())
+            && !ran_elsewhere(snapshot, &gone.pod)
+    };
     let is_judged = lost.reason == AccountGap::DeletedWithoutReport
-        && snapshot.gone.iter().any(|gone| gone.pod.name == lost.name && Some(&gone.pod.uid) == lost.uid.as_ref());
+        && snapshot.gone.iter().find(is_it).is_some_and(|gone| shows_all(gone));
     !is_judged && fits(snapshot, holder, lost)
+}
+
+/// Whether the pod ran on another machine than the one that has its node's name now.
+fn ran_elsewhere(snapshot: &Snapshot<'_>, pod: &Pod) -> bool {
+    let node = pod.node.as_deref().and_then(|node| snapshot.nodes.iter().find(|(name, _)| *name == node));
+    node.is_some_and(|(_, node)| node.replaced_machine_of(pod))
 }
 
 fn fits(snapshot: &Snapshot<'_>, holder: &str, lost: &LostPod) -> bool {
@@ -166,18 +180,21 @@ struct Ledger {
     lost: Vec<LostPod>,
     ended: BTreeMap<String, (String, u64)>,
     reused: BTreeSet<String>,
+    /// There was an account before this decision.
+    had_account: bool,
 }
 
 impl Ledger {
     fn new(snapshot: &Snapshot<'_>, before: Before<'_>) -> Self {
         let account = before.state.map(|state| &state.account).or(before.stored);
         let pods = account.into_iter().flat_map(|account| &account.pods);
-        let reusable = tracked(snapshot).filter(|pod| is_reusable(pod)).map(|pod| pod.name.clone());
+        let reusable = tracked(snapshot).filter(|pod| pod.name_is_reusable()).map(|pod| pod.name.clone());
         Self {
             pods: pods.map(|pod| (pod.name.clone(), pod.clone())).collect(),
             lost: account.map(|account| account.lost.clone()).unwrap_or_default(),
             ended: before.state.map(|state| state.ended.clone()).unwrap_or_default(),
             reused: reusable.collect(),
+            had_account: account.is_some(),
         }
     }
 
@@ -203,9 +220,9 @@ impl Ledger {
         }
         let present = snapshot.pods.get(name);
         if let Some(known) = self.pods.get(name).cloned()
-            && present.is_none_or(|pod| pod.uid != known.uid)
+            && present.is_none_or(|pod| pod.object_uid() != known.uid)
         {
-            let last = gone.iter().find(|gone| gone.pod.uid == known.uid);
+            let last = gone.iter().find(|gone| gone.pod.object_uid() == known.uid);
             if let Some(last) = last.filter(|gone| gone.seen && !gone.may_live()) {
                 self.ended.insert(name.to_owned(), (known.uid.clone(), last.epoch));
             }
@@ -225,17 +242,29 @@ impl Ledger {
         match present {
             Some(pod) if self.reused.contains(name) || pod.hides_runs() => {
                 self.ended.remove(name);
-                let (name, uid) = (name.to_owned(), pod.uid.clone());
+                if pod.after_gap && self.had_account && !self.pods.contains_key(name) {
+                    self.lose(unseen_pod(name));
+                }
+                let (name, uid) = (name.to_owned(), pod.object_uid().to_owned());
                 self.note_ended_before(pod);
                 self.pods.insert(name.clone(), AccountedPod { name, uid, ended_runs: pod.ended_runs() });
             }
             Some(_) => {}
             None => {
                 // A generated name does not come again.
-                if gone.iter().any(|gone| !is_reusable(&gone.pod)) {
+                if gone.iter().any(|gone| gone.pod.name_is_generated) {
                     self.pods.remove(name);
                 }
             }
+        }
+    }
+
+    /// Pods that were deleted before this operator's first decision, and had more runs than they showed.
+    fn note_gone_before(&mut self, snapshot: &Snapshot<'_>) {
+        let names = self.names();
+        let named = names.iter().flat_map(|name| snapshot.pods.gone_named(name));
+        for gone in named.chain(snapshot.gone.iter().copied()) {
+            self.note_ended_before(&gone.pod);
         }
     }
 
@@ -243,7 +272,8 @@ impl Ledger {
     /// to the one run that is shown for certain.
     fn note_ended_before(&mut self, pod: &Pod) {
         let Some(ended_before) = pod.ended_before() else { return };
-        let known = self.pods.get(&pod.name).filter(|known| known.uid == pod.uid).map_or(0, |known| known.ended_runs);
+        let known = self.pods.get(&pod.name).filter(|known| known.uid == pod.object_uid());
+        let known = known.map_or(0, |known| known.ended_runs);
         if ended_before > known.saturating_add(1) || known == 0 {
             self.lose(lost_pod(pod, AccountGap::UnseenRun));
         }
@@ -251,14 +281,13 @@ impl Ledger {
 
     /// Runs of the pod that may live although another followed, and reports about it by another machine.
     fn note_runs(&mut self, snapshot: &Snapshot<'_>, pod: &Pod) {
-        if !is_reusable(pod) && pod.hides_runs() && !self.pods.contains_key(&pod.name) {
+        if !pod.name_is_reusable() && pod.hides_runs() && !self.pods.contains_key(&pod.name) {
             self.note_ended_before(pod);
-            let (name, uid) = (pod.name.clone(), pod.uid.clone());
+            let (name, uid) = (pod.name.clone(), pod.object_uid().to_owned());
             self.pods.insert(name.clone(), AccountedPod { name, uid, ended_runs: pod.ended_runs() });
         }
         self.note_watched_gap(snapshot, pod);
-        let node = pod.node.as_deref().and_then(|node| snapshot.nodes.iter().find(|(name, _)| *name == node));
-        if node.is_some_and(|(_, node)| node.replaced_machine_of(pod)) {
+        if ran_elsewhere(snapshot, pod) {
             self.lose(lost_pod(pod, AccountGap::NodeReplaced));
         }
     }
@@ -282,7 +311,7 @@ impl Ledger {
         self.lost.retain(|lost| {
             let exists = snapshot.pods.get(&lost.name).is_some_and(|pod| Some(&pod.uid) == lost.uid.as_ref());
             let gone = snapshot.pods.gone_named(&lost.name);
-            let never_again = gone.iter().any(|gone| gone.pod.name == lost.name && !is_reusable(&gone.pod));
+            let never_again = gone.iter().any(|gone| gone.pod.name == lost.name && gone.pod.name_is_generated);
             exists || !never_again || fits(snapshot, holder, lost)
         });
     }

@@ -3,7 +3,7 @@
 //! An early clear happens in two steps. First the candidates are read from the API server, after the judged
 //! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
 
-use leadergroup_api::{ReleaseForm, UnconfirmedPolicy, Verdict, library};
+use leadergroup_api::{AccountGap, ReleaseForm, UnconfirmedPolicy, Verdict, library};
 use leadergroup_elector::Timing;
 
 use super::action::{Action, Clear, Ground};
@@ -275,7 +275,9 @@ fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: No
     let pods: Vec<Pod> = read.pods.iter().map(|pod| with_history(known(), pod, now)).collect();
     // A run that may live, or one that nobody saw, is no less so in a reading.
     let gap = |pod: &Pod| plan.identity.fits(holder, pod).then(|| plan.watched_of(pod).find_map(|c| c.gap)).flatten();
-    facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap));
+    // The watch has yet to bring its deletion, and what came under its name since.
+    let unseen = missing.iter().any(|gone| gone.pod.name_is_reusable()).then_some(AccountGap::WatchGap);
+    facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap)).or(unseen);
     facts.gone.extend(&missing);
     facts.candidates.retain(|pod| !was_asked_for(pod));
     facts.others.retain(|pod| !was_asked_for(pod));

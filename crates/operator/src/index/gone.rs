@@ -26,8 +26,7 @@ impl Entry {
     /// Whether a later pod of the same name could be taken for it, so that forgetting it would hide a process that may
     /// live.
     fn is_lost(&self) -> bool {
-        let pod = &self.gone.pod;
-        self.gone.may_live() && (!pod.name_is_generated || pod.host_network || pod.name_is_cut())
+        self.gone.may_live() && self.gone.pod.name_is_reusable()
     }
 
     fn is_recent(&self) -> bool {

@@ -142,7 +142,7 @@ impl<'a> PodsView<'a> {
     /// pod that goes by another's name may be seen late.
     pub fn is_up_to(&self, version: &str) -> bool {
         let version = version.parse::<u64>().unwrap_or(u64::MAX);
-        self.all.watch_of(self.namespace).is_some_and(|watch| watch.version > version)
+        self.all.watch_of(self.namespace).is_some_and(|watch| watch.listed_at.is_some() && watch.version > version)
     }
 }
 

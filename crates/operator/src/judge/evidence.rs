@@ -330,7 +330,8 @@ fn one_fits(facts: &Facts<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
         let pod = pod.name.clone();
         return judgement(if runs { Rule::Running { pod } } else { Rule::Starting { pod } });
     }
-    let believed_at = given_up_at(facts, lease, node_state);
+    // What is said of a node that was registered again is said of another machine.
+    let believed_at = given_up_at(facts, lease, node_state.filter(|node| !node.replaced_machine_of(pod)));
     if believed_at.is_some_and(|at| facts.now >= at) {
         return judgement(Rule::NodeOutOfService { node });
     }

@@ -118,6 +118,13 @@ impl Pod {
         names
     }
 
+    /// Whether another pod may come under a name that this one's processes go by. The API server gives a generated name to
+    /// no other pod; host names, cut ones and the node's come again.
+    pub fn name_is_reusable(&self) -> bool {
+        let has_hostname = self.hostname.as_ref().is_some_and(|hostname| *hostname != self.name);
+        !self.name_is_generated || has_hostname || self.host_network || self.name_is_cut()
+    }
+
     /// Whether the pod's programs see its name cut, so that other pods may share what they see.
     pub fn name_is_cut(&self) -> bool {
         self.name.len() > HOSTNAME_MAX
