@@ -77,7 +77,7 @@ fn histories_contain_early_clears() {
     let histories: Vec<_> = (0..40).map(|number| numbered(number, &history_without(&ONLY_NODES_TELL))).collect();
     let [early, without_nodes] =
         [VISIBLE, HIDDEN].map(|view| histories.iter().map(|history| play(history, view).early_clears).sum::<usize>());
-    assert!(early >= 40, "{early} in 40 histories");
+    assert!(early >= 30, "{early} in 40 histories");
     assert!((10..early).contains(&without_nodes), "{without_nodes} without nodes, {early} with them");
 }
 

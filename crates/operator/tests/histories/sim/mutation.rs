@@ -12,7 +12,7 @@ use crate::support::api::Kind;
 pub enum Mutation {
     /// Deleted pods are shown as ended by their kubelet.
     DeletionIsAnEnd,
-    /// Runs are shown to have ended two seconds later than they did.
+    /// Runs are shown to have ended, and the next to have begun, two seconds later than they did.
     EndsLater,
     /// The API server takes any version for the present one.
     AnyVersion,
@@ -34,8 +34,12 @@ impl Mutation {
             Outcome::Pods { requested_at, name, result: Ok(mut pods) } if self == Self::EndsLater => {
                 let statuses = pods.iter_mut().flat_map(|pod| &mut pod.status.container_statuses);
                 let states = statuses.flat_map(|s| [&mut s.state, &mut s.last_state]);
-                for end in states.filter_map(|s| s.terminated.as_mut()?.finished_at.as_mut()) {
-                    *end = later(end);
+                for state in states {
+                    let end = state.terminated.as_mut().and_then(|run| run.finished_at.as_mut());
+                    let start = state.running.as_mut().and_then(|run| run.started_at.as_mut());
+                    for time in end.into_iter().chain(start) {
+                        *time = later(time);
+                    }
                 }
                 Outcome::Pods { requested_at, name, result: Ok(pods) }
             }
@@ -58,9 +62,10 @@ fn end(mut pod: Value) -> Value {
 fn end_later(mut pod: Value) -> Value {
     for status in statuses(&mut pod) {
         for state in ["state", "lastState"] {
-            let end = &mut status[state]["terminated"]["finishedAt"];
-            if let Some(at) = end.as_str() {
-                *end = json!(later(at));
+            for (kind, name) in [("terminated", "finishedAt"), ("running", "startedAt")] {
+                if let Some(at) = status[state][kind][name].as_str().map(later) {
+                    status[state][kind][name] = json!(at);
+                }
             }
         }
     }
