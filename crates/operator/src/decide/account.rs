@@ -262,8 +262,8 @@ impl Ledger {
     /// Pods that were deleted before this operator's first decision, and had more runs than they showed.
     fn note_gone_before(&mut self, snapshot: &Snapshot<'_>) {
         let names = self.names();
-        let named = names.iter().flat_map(|name| snapshot.pods.gone_named(name));
-        for gone in named.chain(snapshot.gone.iter().copied()) {
+        let of_names = names.iter().flat_map(|name| snapshot.pods.gone_named(name));
+        for gone in of_names.chain(snapshot.gone.iter().copied()) {
             self.note_ended_before(&gone.pod);
         }
     }
