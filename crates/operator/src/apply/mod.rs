@@ -104,8 +104,10 @@ impl Applier {
             Job::Route(step) => Outcome::Routed { step: step.clone(), result: self.route(work, step).await },
             Job::ReadGroup => {
                 let groups = Api::<GroupWire>::namespaced(self.client.clone(), &work.group.namespace);
-                let result = self.send(work, groups.get_opt(&work.group.name)).await;
-                Outcome::Group { result: result.map(|group| group.map(Box::new)) }
+                // The operator has the right to list groups, and needs none to get one.
+                let params = ListParams::default().fields(&format!("metadata.name={}", work.group.name));
+                let result = self.send(work, groups.list(&params)).await;
+                Outcome::Group { result: result.map(|list| list.items.into_iter().next().map(Box::new)) }
             }
             Job::WriteStatus { version, status } => {
                 Outcome::Status { result: self.write_status(work, version, status).await.map(Some) }
