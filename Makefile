@@ -79,8 +79,11 @@ test-install: ## What the operator is installed from: the chart, the kustomizati
 	# Without the shell's own linter, which Debian has in several versions.
 	$$actionlint -shellcheck= -pyflakes=
 
+# HISTORIES is the number of random histories.
+HISTORIES ?= 10000
 .PHONY: test-unit
 test-unit: ## Evidence tables, injected orders of events, random histories, the election protocol's models
+	export HISTORIES=$(HISTORIES)
 	$(test) --lib --bins $(call these,$(call tests_of,crates/election)) $(call these,$(filter-out traces,$(call tests_of,crates/operator)))
 	$(test) --doc
 

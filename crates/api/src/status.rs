@@ -183,6 +183,9 @@ pub struct AccountedPod {
     pub name: String,
     /// The pod's UID.
     pub uid: String,
+    /// Whether no other pod can have the names that its processes see, since the API server generated its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unique_name: bool,
     /// How many runs of its containers have ended, each seen.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ended_runs: u32,
@@ -202,6 +205,9 @@ pub struct LostPod {
     /// The pod's UID; absent if the pod itself was not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// Whether no other pod can have the names that its processes see, since the API server generated its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unique_name: bool,
     /// How the operator lost sight of it.
     pub reason: AccountGap,
     /// The host name its processes see, where it is not the pod's name.

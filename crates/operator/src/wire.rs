@@ -34,8 +34,9 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Resu
 /// timestamp here can have.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct MetadataWire<W = IgnoredAny> {
+struct MetadataWire<W = IgnoredAny, O = IgnoredAny> {
     managed_fields: W,
+    owner_references: O,
     name: Option<String>,
     generate_name: Option<String>,
     namespace: Option<String>,
@@ -53,8 +54,8 @@ struct MetadataWire<W = IgnoredAny> {
 /// all: one that has more is treated as one that has none, so it is no candidate.
 const MOST_LABELS: usize = 16_384;
 
-impl<W> From<MetadataWire<W>> for ObjectMeta {
-    fn from(wire: MetadataWire<W>) -> Self {
+impl<W, O> From<MetadataWire<W, O>> for ObjectMeta {
+    fn from(wire: MetadataWire<W, O>) -> Self {
         Self {
             name: wire.name,
             generate_name: wire.generate_name,
@@ -78,18 +79,11 @@ fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
     MetadataWire::<IgnoredAny>::deserialize(d).map(ObjectMeta::from)
 }
 
-/// [`metadata`] with the owners, which nobody needs to know of a pod.
+/// [`metadata`] with the owners.
 pub(crate) fn owned_metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct OwnedWire {
-        #[serde(flatten)]
-        metadata: MetadataWire,
-        #[serde(default)]
-        owner_references: Option<Vec<OwnerReference>>,
-    }
-    let OwnedWire { metadata, owner_references } = OwnedWire::deserialize(d)?;
-    Ok(ObjectMeta { owner_references, ..metadata.into() })
+    let mut wire = MetadataWire::<IgnoredAny, Option<Vec<OwnerReference>>>::deserialize(d)?;
+    let owner_references = wire.owner_references.take();
+    Ok(ObjectMeta { owner_references, ..wire.into() })
 }
 
 /// An identity, or what stands for one that is too long to be told.
@@ -252,8 +246,8 @@ impl LeaseRecord {
 #[derive(Resource, Clone, Debug, Default, Deserialize)]
 #[resource(inherit = K8sPod)]
 pub struct PodWire {
-    /// Name, namespace, UID, labels, annotations.
-    #[serde(deserialize_with = "metadata")]
+    /// Name, namespace, UID, labels, annotations, owners.
+    #[serde(deserialize_with = "owned_metadata")]
     pub metadata: ObjectMeta,
     /// What identifies the pod and its containers.
     #[serde(default)]

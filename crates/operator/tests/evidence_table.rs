@@ -239,6 +239,7 @@ impl Case {
                 "containers" => spec["candidates"]["containers"] = value.split(',').collect(),
                 "identity" => spec["identity"] = json!(value),
                 "duration" => spec["lease"]["durationSeconds"] = value.parse().unwrap(),
+                "name" => spec["lease"]["name"] = json!(value),
                 other => panic!("unknown word {other:?}"),
             }
         }
@@ -276,6 +277,7 @@ impl Case {
 
     fn see_lease(&mut self, words: &[&str]) {
         let mut spec = json!({"leaseDurationSeconds": 15, "leaseTransitions": 3});
+        let mut lease_name = "web".to_owned();
         for (name, value) in words.iter().map(|w| w.split_once('=').expect("name=value")) {
             let value: Value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
             match name {
@@ -283,10 +285,16 @@ impl Case {
                 "renewed" => spec["renewTime"] = time_of(&value, micro_time),
                 "acquired" => spec["acquireTime"] = time_of(&value, micro_time),
                 "duration" => spec["leaseDurationSeconds"] = value,
+                "name" => value.as_str().expect("a name").clone_into(&mut lease_name),
                 other => spec[other] = value,
             }
         }
-        self.show_lease(support::lease(&spec));
+        let mut lease = support::lease(&spec);
+        if lease_name != "web" {
+            lease["metadata"]["uid"] = json!(format!("{lease_name}-uid"));
+        }
+        lease["metadata"]["name"] = json!(lease_name);
+        self.show_lease(lease);
     }
 
     fn show_lease(&mut self, mut lease: Value) {
@@ -347,6 +355,10 @@ impl Case {
                 (_, Some(("static", hash))) => {
                     metadata["annotations"] =
                         json!({"kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": hash});
+                }
+                (_, Some(("machine", uid))) => {
+                    metadata["ownerReferences"] =
+                        json!([{"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid, "controller": true}]);
                 }
                 (_, Some((name, state))) => match name.split_once(':') {
                     Some(("sidecar", name)) => sidecars.push((name, "Always", status(name, state))),

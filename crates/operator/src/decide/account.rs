@@ -236,7 +236,7 @@ impl Ledger {
             };
             if !is_unbroken {
                 let uid = last.is_none().then(|| known.uid.clone());
-                self.lose(LostPod { uid, ..unseen_pod(name) });
+                self.lose(LostPod { uid, unique_name: known.unique_name, ..unseen_pod(name) });
             }
         }
         match present {
@@ -245,14 +245,12 @@ impl Ledger {
                 if pod.after_gap && self.had_account && !self.pods.contains_key(name) {
                     self.lose(unseen_pod(name));
                 }
-                let (name, uid) = (name.to_owned(), pod.object_uid().to_owned());
                 self.note_ended_before(pod);
-                self.pods.insert(name.clone(), AccountedPod { name, uid, ended_runs: pod.ended_runs() });
+                self.pods.insert(name.to_owned(), accounted_pod(pod));
             }
             Some(_) => {}
             None => {
-                // A generated name does not come again.
-                if gone.iter().any(|gone| gone.pod.name_is_generated) {
+                if self.pods.get(name).is_some_and(|known| known.unique_name) {
                     self.pods.remove(name);
                 }
             }
@@ -283,8 +281,7 @@ impl Ledger {
     fn note_runs(&mut self, snapshot: &Snapshot<'_>, pod: &Pod) {
         if !pod.name_is_reusable() && pod.hides_runs() && !self.pods.contains_key(&pod.name) {
             self.note_ended_before(pod);
-            let (name, uid) = (pod.name.clone(), pod.object_uid().to_owned());
-            self.pods.insert(name.clone(), AccountedPod { name, uid, ended_runs: pod.ended_runs() });
+            self.pods.insert(pod.name.clone(), accounted_pod(pod));
         }
         self.note_watched_gap(snapshot, pod);
         if ran_elsewhere(snapshot, pod) {
@@ -310,10 +307,17 @@ impl Ledger {
         }
         self.lost.retain(|lost| {
             let exists = snapshot.pods.get(&lost.name).is_some_and(|pod| Some(&pod.uid) == lost.uid.as_ref());
-            let gone = snapshot.pods.gone_named(&lost.name);
-            let never_again = gone.iter().any(|gone| gone.pod.name == lost.name && gone.pod.name_is_generated);
-            exists || !never_again || fits(snapshot, holder, lost)
+            exists || !lost.unique_name || fits(snapshot, holder, lost)
         });
+    }
+}
+
+fn accounted_pod(pod: &Pod) -> AccountedPod {
+    AccountedPod {
+        name: pod.name.clone(),
+        uid: pod.object_uid().to_owned(),
+        unique_name: !pod.name_is_reusable(),
+        ended_runs: pod.ended_runs(),
     }
 }
 
@@ -321,6 +325,7 @@ fn lost_pod(pod: &Pod, reason: AccountGap) -> LostPod {
     LostPod {
         name: pod.name.clone(),
         uid: Some(pod.uid.clone()),
+        unique_name: !pod.name_is_reusable(),
         reason,
         hostname: pod.hostname.clone().filter(|hostname| *hostname != pod.name),
         host_network_node: pod.node.clone().filter(|_| pod.host_network),
@@ -329,5 +334,12 @@ fn lost_pod(pod: &Pod, reason: AccountGap) -> LostPod {
 
 /// A pod that may have had this name unseen.
 fn unseen_pod(name: &str) -> LostPod {
-    LostPod { name: name.to_owned(), uid: None, reason: AccountGap::WatchGap, hostname: None, host_network_node: None }
+    LostPod {
+        name: name.to_owned(),
+        uid: None,
+        unique_name: false,
+        reason: AccountGap::WatchGap,
+        hostname: None,
+        host_network_node: None,
+    }
 }

@@ -203,9 +203,19 @@ impl Index {
         }
     }
 
+    /// Whose word the terminal phase of a deleted pod is, where its node was not known when the phase was first seen.
+    fn last_phase_seen(&self, pod: &Pod) -> PhaseSeen {
+        let Some(node) = &pod.node else { return PhaseSeen::NodeReady };
+        let is_reported = self.nodes.get(node).is_some_and(|node| node.reported_end_of(pod, false));
+        if is_reported { PhaseSeen::NodeReady } else { PhaseSeen::NodeNotReady }
+    }
+
     /// `seen` says that the last known state was the pod's last.
     pub(super) fn delete_pod(&mut self, key: &Key, seen: bool, now: Now) {
-        let Some(pod) = self.pods.remove(key) else { return };
+        let Some(mut pod) = self.pods.remove(key) else { return };
+        if pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::Found {
+            pod.phase_seen = self.last_phase_seen(&pod);
+        }
         let held = self.held_by(&key.namespace, &pod);
         let mut touched = self.members.remove_pod(key);
         let may_hold = !held.is_empty();

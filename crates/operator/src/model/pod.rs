@@ -32,6 +32,8 @@ pub struct Pod {
     pub uid: String,
     /// The UID of a static pod's mirror, by which the API server knows it.
     pub mirror_uid: Option<String>,
+    /// The UID of the node whose kubelet created the mirror.
+    pub mirror_node_uid: Option<String>,
     /// When it was bound to its node, by the API server's clock.
     pub bound_at: Option<Timestamp>,
     /// Its primary address.
@@ -106,9 +108,10 @@ impl Pod {
         self.mirror_uid.as_deref().unwrap_or(&self.uid)
     }
 
-    /// Whether it is the same pod. Anybody may claim to be the mirror of another static pod, but not under its name.
+    /// Whether both are the same pod. Any pod may claim to be the mirror of another static pod, but not under its name. The
+    /// same manifest on a machine that replaced a node is another pod.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.name == other.name && self.uid == other.uid
+        self.name == other.name && self.uid == other.uid && self.mirror_node_uid == other.mirror_node_uid
     }
 
     /// The names that its processes may go by, other than the pod's own.
@@ -209,6 +212,8 @@ impl From<PodWire> for Pod {
             Some(hash) => (hash, metadata.uid),
             None => (metadata.uid.unwrap_or_default(), None),
         };
+        let node_owner = metadata.owner_references.into_iter().flatten().find(|owner| owner.kind == "Node");
+        let mirror_node_uid = node_owner.filter(|_| mirror_uid.is_some()).map(|owner| owner.uid);
         let is_true =
             |name: &'static str| status.conditions.iter().filter(move |c| c.type_ == name && c.status == "True");
         // The API server writes it as it binds the pod. A pod that was created with a node in it was bound then.
@@ -240,6 +245,7 @@ impl From<PodWire> for Pod {
             name_is_generated,
             uid,
             mirror_uid,
+            mirror_node_uid,
             bound_at,
             ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             labels: metadata.labels.unwrap_or_default(),

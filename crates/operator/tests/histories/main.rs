@@ -22,7 +22,7 @@ mod world;
 
 use std::panic::catch_unwind;
 
-use generate::{history_of, history_without};
+use generate::{History, history_of, history_without};
 use lies::Lie;
 use play::{first_violation, numbered, play};
 use proptest::prelude::*;
@@ -59,8 +59,9 @@ proptest! {
     }
 }
 
+/// The number of histories of each test above. `HISTORIES` is that of both.
 fn cases() -> u32 {
-    number("PROPTEST_CASES").and_then(|cases| cases.try_into().ok()).unwrap_or(200)
+    number("HISTORIES").map_or(200, |both| u32::try_from(both / 2).unwrap_or(u32::MAX))
 }
 
 /// Whether a history ends badly with the mutation that ends well without it.
@@ -136,37 +137,37 @@ fn percent(count: usize) -> String {
 }
 
 /// Prints how many histories are played until one ends badly, every other one with nodes hidden. `make bench BENCH=mutants`
-/// asks for it.
+/// runs it.
 ///
-/// `HISTORIES` is the maximum, and `LIES` names the lies that they may tell; any if it is not set.
+/// `HISTORIES` is the maximum. `LIES` names the lies that the histories may tell; any if it is not set.
 #[test]
 #[ignore = "prints a number"]
 fn first_violation_of_all_lies() {
     std::panic::set_hook(Box::new(|_| ()));
-    let lies = std::env::var("LIES").ok().map(|names| named(&names));
-    let history = |at: usize| {
-        let view = if at.is_multiple_of(2) { VISIBLE } else { HIDDEN };
-        let history = match &lies {
-            Some(lies) => numbered(at, &history_of(lies)),
-            None if view.nodes_hidden => numbered(at, &history_without(&ONLY_NODES_TELL)),
-            None => numbered(at, &history_without(&[])),
-        };
-        (history, view)
-    };
-    let found = first_violation(number("HISTORIES").unwrap_or(2_000), history);
+    let found = first_violation(number("HISTORIES").unwrap_or(2_000), history_at);
     println!("first violation: {}", found.map_or_else(|| "none".to_owned(), |at| (at + 1).to_string()));
 }
 
-/// Plays history `HISTORY` of the table above again, of those that tell the lies named in `LIES`, and prints it.
+/// Prints history `HISTORY` of the test above, and plays it. `LIES` as above.
 #[test]
 #[ignore = "prints a history"]
 fn one_history_again() {
-    let lies = named(&std::env::var("LIES").unwrap_or_default());
-    let history = numbered(number("HISTORY").unwrap_or(1) - 1, &history_of(&lies));
-    println!("{:#?}", history.setup);
+    let (history, view) = history_at(number("HISTORY").unwrap_or(1) - 1);
+    println!("{:#?}\nnodes hidden: {}", history.setup, view.nodes_hidden);
     history.steps.iter().for_each(|(pause, step)| println!("{pause:>5} ms {step:?}"));
-    let played = play(&history, VISIBLE);
+    let played = play(&history, view);
     println!("{} early clears, {:?}\n{}", played.early_clears, played.occurrences, played.violations.join("\n"));
+}
+
+/// The history of that number that tells the lies in `LIES`, or any, and how it is played.
+fn history_at(at: usize) -> (History, View) {
+    let view = if at.is_multiple_of(2) { VISIBLE } else { HIDDEN };
+    let history = match std::env::var("LIES") {
+        Ok(names) => numbered(at, &history_of(&named(&names))),
+        Err(_) if view.nodes_hidden => numbered(at, &history_without(&ONLY_NODES_TELL)),
+        Err(_) => numbered(at, &history_without(&[])),
+    };
+    (history, view)
 }
 
 /// The lies in a list with commas.
