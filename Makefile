@@ -118,7 +118,7 @@ test-interop: ## One takeover of each client: other people's election libraries,
 	$(test) $(call these,$(call tests_of,tests/interop))
 
 # These end the operator, or take its node away, so one test at a time; the last looks at what all the others did.
-serial := restart failover audit node_lost install zz_least_rbac
+serial := restart failover audit node_lost runtime_lost install zz_least_rbac
 .PHONY: test-e2e
 test-e2e: ## The API server's validation, and every row of the evidence table on a real kubelet
 	@$(with_cluster)
