@@ -11,8 +11,8 @@ use rustix::process::Signal;
 
 use crate::binaries::{self, Binaries};
 use crate::layout::Layout;
-use crate::process::ProcessId;
 use crate::orphans::{self, Orphans};
+use crate::process::ProcessId;
 use crate::state::{Lock, State};
 use crate::{CANDIDATE_IMAGE, Component, Options, kwok, progress, teardown, up};
 
@@ -307,11 +307,8 @@ impl Cluster {
         parents.sort_unstable();
         parents.dedup();
         parents.retain(|pid| orphans::is_shim(*pid));
-        let shim = |id: ProcessId| ContainerProcess {
-            pid: id.pid,
-            name: orphans::SHIM.to_owned(),
-            start_time: id.start_time,
-        };
+        let shim =
+            |id: ProcessId| ContainerProcess { pid: id.pid, name: orphans::SHIM.to_owned(), start_time: id.start_time };
         Ok(parents.into_iter().filter_map(ProcessId::of).map(shim).collect())
     }
 

@@ -96,10 +96,7 @@ fn remove_node(owner: &Owner) -> Result<()> {
 /// Kills what runs in the node's cgroups.
 fn kill_containers() -> Result<()> {
     for _ in 0..10 {
-        let processes: Vec<ProcessId> = cgroup_folders()
-            .iter()
-            .flat_map(|folder| processes_below(folder))
-            .collect();
+        let processes: Vec<ProcessId> = cgroup_folders().iter().flat_map(|folder| processes_below(folder)).collect();
         if processes.is_empty() {
             return Ok(());
         }

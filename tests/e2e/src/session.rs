@@ -83,7 +83,8 @@ impl Session {
 
     /// Runs the operator as a child of this program instead of in pods, which end with their node's runtime.
     pub async fn operator_on_host(&self) -> Result<HostOperator> {
-        let program = tokio::task::spawn_blocking(Installed::operator_program).await.context("the build panicked")??;
+        let program =
+            tokio::task::spawn_blocking(Installed::operator_program).await.context("the build panicked")??;
         let mut host = HostOperator { session: self.clone(), local: None, started: false };
         self.operator().stop().await?;
         host.local = Some(LocalOperator::start(&program, self.installed)?);

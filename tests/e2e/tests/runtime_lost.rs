@@ -92,7 +92,8 @@ async fn until_end_is_made_up(timeline: &Timeline, leader: &Leader) -> Result<()
 async fn end_next_run(session: &Session, place: &Namespace, leader: &Leader) -> Result<()> {
     let runs_again = |pod: &Pod| pod.restarts() > 0 && pod.is_ready();
     let pod = place.until_within(PATIENCE, &leader.pod, "the container runs again", runs_again).await?;
-    let next: Vec<_> = session.processes(&pod)?.into_iter().filter(|process| !leader.processes.contains(process)).collect();
+    let next: Vec<_> =
+        session.processes(&pod)?.into_iter().filter(|process| !leader.processes.contains(process)).collect();
     ensure!(!next.is_empty(), "no next run of {}", leader.pod);
     next.iter().try_for_each(|process| process.signal(Signal::KILL).map(drop))?;
     let killed = |pod: &Pod| ends(pod).any(|end| end.exit_code == 137);
