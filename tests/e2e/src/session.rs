@@ -193,7 +193,7 @@ struct LocalOperator {
 }
 
 impl LocalOperator {
-    fn shared(program: &PathBuf, installed: &Installed) -> Result<Arc<Self>> {
+    fn shared(program: &Path, installed: &Installed) -> Result<Arc<Self>> {
         static RUNNING: Mutex<Weak<LocalOperator>> = Mutex::new(Weak::new());
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(local) = running.upgrade() {

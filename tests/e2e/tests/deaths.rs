@@ -228,10 +228,10 @@ impl Lane<'_> {
             while let Some(group) = versions.try_next().await? {
                 let seen = group.seen();
                 if let Some(held) = seen.holder.as_ref().filter(|held| held.identity == holder)
-                    && let Some(rule) = held.rule.clone()
+                    && let Some(rule) = held.rule
                     && !matches!(held.verdict, Verdict::Alive | Verdict::LeaseExpired)
                 {
-                    judged = Some((held.verdict.clone(), rule, seen.account.clone().and_then(|a| a.reason)));
+                    judged = Some((held.verdict, rule, seen.account.clone().and_then(|a| a.reason)));
                 }
                 if seen.transitions > before.seen().transitions
                     && let Some(next) = seen

@@ -14,7 +14,7 @@ use leadergroup_api::{AccountGap, LeaderGroup, RuleName, Verdict};
 use leadergroup_e2e::cluster::{ContainerProcess, Signal};
 use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, Namespace, PodView, Seen, Session, Timeline};
 
-/// Half of them in Deployments, with an identity of each run's own, and half in StatefulSets, named as their pods are.
+/// Half of them in Deployments, with an identity of each run's own, and half in `StatefulSet`s, named as their pods are.
 const LEADERS: usize = 20;
 /// Twenty pods at once on a small machine.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -45,7 +45,7 @@ fn is_made_up(end: &ContainerStateTerminated, since: Timestamp) -> bool {
 
 async fn start(place: &Namespace, number: usize) -> Result<(String, bool)> {
     let group = format!("billing-{number}");
-    let has_own_identity = number % 2 == 0;
+    let has_own_identity = number.is_multiple_of(2);
     let candidates = Candidates::named(&group).timing(120, 90, 2);
     let workload = if has_own_identity {
         candidates.identity("$(POD_NAME)_{run}").deployment()

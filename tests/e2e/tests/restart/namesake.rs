@@ -1,4 +1,4 @@
-//! A StatefulSet's leader that is deleted by force and lives on, while another pod of its name comes and goes.
+//! A `StatefulSet`'s leader that is deleted by force and lives on, while another pod of its name comes and goes.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -76,7 +76,7 @@ async fn keeps_survivor(session: &Session, purpose: &str, is_seen: bool, expecte
     let in_doubt = |g: &LeaderGroup| {
         let account = g.seen().account.unwrap_or_default();
         (g.verdict(), g.rule()) == (Some(Verdict::Terminated), Some(RuleName::KubeletReportedEnd))
-            && (account.complete, account.reason) == (false, Some(expected.clone()))
+            && (account.complete, account.reason) == (false, Some(expected))
     };
     place.until("billing", "the other pod has ended, and the first is not accounted for", in_doubt).await?;
     // A clear would come with it.

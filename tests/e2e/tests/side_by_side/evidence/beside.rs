@@ -54,7 +54,7 @@ async fn until_judged_by(place: &Namespace, timeline: &Timeline, rule: RuleName)
         entries.iter().find_map(|entry| match &entry.seen {
             Seen::Group(group) => {
                 let is_complete = group.seen().account.is_some_and(|account| account.complete);
-                (group.rule() == Some(rule.clone()) && is_complete).then_some(())
+                (group.rule() == Some(rule) && is_complete).then_some(())
             }
             _ => None,
         })
