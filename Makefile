@@ -121,7 +121,7 @@ test-interop: ## One takeover of each client: other people's election libraries,
 	$(test) $(call these,$(call tests_of,tests/interop))
 
 # These end the operator, or take its node away, so one test at a time; the last looks at what all the others did.
-serial := restart failover audit node_lost install zz_least_rbac
+serial := restart failover audit node_lost runtime_lost install zz_least_rbac
 .PHONY: test-e2e
 test-e2e: ## The API server's validation, and every row of the evidence table on a real kubelet
 	@$(with_cluster)
@@ -139,7 +139,7 @@ interop: ## Play the whole matrix of other people's election libraries, and writ
 	$(test) -q --no-run --test interop
 	$(target)/debug/interop $(if $(CHECK),--check)
 
-# BENCH chooses parts: operator, elector (or one of theirs, such as elector-takeover), faults, histories, mutants.
+# BENCH chooses parts: operator, elector (or one of theirs, such as elector-takeover), faults, histories, mutants, deaths.
 BENCH ?= histories operator elector faults
 .PHONY: bench
 bench: ## The figures: of the operator, of our elector beside others, and under faults (BENCH="elector" for a part)
@@ -151,6 +151,7 @@ bench: ## The figures: of the operator, of our elector beside others, and under 
 			ELECTION_HISTORIES=1000000 $(CARGO) test --release -p leadergroup-election --test simulation -- --nocapture
 			HISTORIES=1000000 $(CARGO) test --release -p leadergroup-operator --test histories -- --ignored --nocapture first_violation_of_all_lies ;;
 		mutants) $(CARGO) test -p leadergroup-operator --test mutants -- --ignored --nocapture histories_until_caught ;;
+		deaths) DEATHS=$${DEATHS:-1000} $(test) --test deaths -- --ignored --nocapture ;;
 		faults) FAULT_SCHEDULES=100 $(test) --test schedules ;;
 		*) parts="$$parts $$part" ;;
 		esac

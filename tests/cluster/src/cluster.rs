@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::binaries::{self, Binaries};
 use crate::layout::Layout;
+use crate::orphans::{self, Orphans};
 use crate::process::ProcessId;
 use crate::state::{Lock, State};
 use crate::{CANDIDATE_IMAGE, Component, Options, kwok, progress, teardown, up};
@@ -226,6 +227,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Restarts the container runtime with an empty state folder, as after a cleanup of `/run`. The runtime then makes up
+    /// an end for each container, and the processes live on until the returned value is dropped.
+    pub fn lose_runtime_state(&self) -> Result<Orphans> {
+        let layout = self.layout()?;
+        let _lock = Lock::wait(layout)?;
+        orphans::make(layout, &mut self.state()?)
+    }
+
     /// Makes sure that there are this many simulated nodes, named `kwok-0` and so on.
     pub fn add_kwok_nodes(&self, count: u32) -> Result<()> {
         let layout = self.layout()?;
@@ -289,6 +298,18 @@ impl Cluster {
             })
             .filter(|process| process.name != "pause")
             .collect())
+    }
+
+    /// The runtime's shims that look after the containers of a pod. A stopped shim ends no container.
+    pub fn shims(&self, pod_uid: &str) -> Result<Vec<ContainerProcess>> {
+        let parent = |process: ContainerProcess| Process::new(process.pid).ok()?.stat().ok().map(|stat| stat.ppid);
+        let mut parents: Vec<_> = self.container_pids(pod_uid)?.into_iter().filter_map(parent).collect();
+        parents.sort_unstable();
+        parents.dedup();
+        parents.retain(|pid| orphans::is_shim(*pid));
+        let shim =
+            |id: ProcessId| ContainerProcess { pid: id.pid, name: orphans::SHIM.to_owned(), start_time: id.start_time };
+        Ok(parents.into_iter().filter_map(ProcessId::of).map(shim).collect())
     }
 
     /// Ends the cluster and removes all it left on the machine except its logs.

@@ -16,6 +16,7 @@ mod kubeconfig;
 mod kwok;
 mod layout;
 mod node;
+mod orphans;
 mod process;
 mod source;
 mod state;
@@ -28,6 +29,7 @@ use clap::ValueEnum;
 pub use cluster::{Cluster, ContainerProcess, Status};
 pub use component::Component;
 pub use layout::{Layout, workspace_root};
+pub use orphans::Orphans;
 pub use rustix::process::Signal;
 
 /// The image [`Cluster::load_candidate`] makes.

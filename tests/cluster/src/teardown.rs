@@ -96,19 +96,23 @@ fn remove_node(owner: &Owner) -> Result<()> {
 /// Kills what runs in the node's cgroups.
 fn kill_containers() -> Result<()> {
     for _ in 0..10 {
-        let processes: Vec<ProcessId> = cgroup_folders()
-            .iter()
-            .flat_map(|folder| cgroup_tree(folder))
-            .filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok())
-            .flat_map(|text| parse_pids(&text))
-            .filter_map(ProcessId::of)
-            .collect();
+        let processes: Vec<ProcessId> = cgroup_folders().iter().flat_map(|folder| processes_below(folder)).collect();
         if processes.is_empty() {
             return Ok(());
         }
         kill_all(&processes)?;
     }
     bail!("containers of the cluster keep starting processes: end them with ps and kill, then try again")
+}
+
+/// The processes in a cgroup and in those below it.
+pub(crate) fn processes_below(folder: &Path) -> Vec<ProcessId> {
+    cgroup_tree(folder)
+        .into_iter()
+        .filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok())
+        .flat_map(|text| parse_pids(&text))
+        .filter_map(ProcessId::of)
+        .collect()
 }
 
 fn parse_pids(text: &str) -> Vec<i32> {
@@ -151,7 +155,7 @@ fn remove_cgroups() -> Result<()> {
 
 /// Unmounts all that is mounted below a folder, and returns only when nothing is: what is removed afterwards must not be
 /// somebody's files seen through a mount.
-fn unmount_below(folder: &Path) -> Result<()> {
+pub(crate) fn unmount_below(folder: &Path) -> Result<()> {
     for _ in 0..10 {
         let points = mounts_below(folder)?;
         if points.is_empty() {
@@ -252,7 +256,7 @@ fn remove_empty(folder: &Path) {
     let _ = folder.parent().map(fs::remove_dir);
 }
 
-fn remove_folder(folder: &Path) -> Result<()> {
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", folder.display()))

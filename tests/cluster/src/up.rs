@@ -182,8 +182,14 @@ fn wait_for_default_account(layout: &Layout, state: &State, kubectl: &Kubectl) -
     })
 }
 
+/// Waits until the container runtime answers.
+pub(crate) fn wait_for_runtime(layout: &Layout, state: &State) -> Result<()> {
+    let binaries = Binaries::obtain(true)?;
+    wait(layout, state, Component::Containerd, || ctr(&binaries, &["version"]).is_ok())
+}
+
 fn import_pause_image(layout: &Layout, state: &State, binaries: &Binaries) -> Result<()> {
-    wait(layout, state, Component::Containerd, || ctr(binaries, &["version"]).is_ok())?;
+    wait_for_runtime(layout, state)?;
     import_image(binaries, node::PAUSE_IMAGE, &[&binaries.path("pause")], &[])
 }
 

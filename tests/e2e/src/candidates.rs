@@ -5,6 +5,9 @@ use std::time::Duration;
 use leadergroup_api::GROUP_LABEL;
 use serde_json::{Value, json};
 
+/// The exit code of a candidate that crashes as its flags say.
+const EXIT_CRASHED: i32 = 3;
+
 /// Candidates in the making: pods that race for a Lease with client-go.
 #[derive(Clone, Debug)]
 pub struct Candidates {
@@ -17,11 +20,21 @@ pub struct Candidates {
     args: Vec<String>,
     grace: u32,
     memory_limit: Option<String>,
-    sidecar: bool,
+    beside: Vec<Beside>,
+    restarts_all: bool,
     restart_policy: Option<&'static str>,
     pod_name: Option<String>,
     hostname: Option<String>,
     host_network: bool,
+}
+
+/// A container beside `app`.
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    /// It lives on.
+    Sidecar,
+    /// It completes at once.
+    Helper,
 }
 
 /// What the pods are made by.
@@ -53,7 +66,8 @@ impl Candidates {
             args: Vec::new(),
             grace: 5,
             memory_limit: None,
-            sidecar: false,
+            beside: Vec::new(),
+            restarts_all: false,
             restart_policy: None,
             pod_name: None,
             hostname: None,
@@ -168,7 +182,28 @@ impl Candidates {
     /// A second container `side` beside `app`: a live process that has no part in this election.
     #[must_use]
     pub fn with_sidecar(mut self) -> Self {
-        self.sidecar = true;
+        self.beside.push(Beside::Sidecar);
+        self
+    }
+
+    /// A container `helper` beside `app` that completes at once and is not run again.
+    #[must_use]
+    pub fn with_helper(mut self) -> Self {
+        self.beside.push(Beside::Helper);
+        self
+    }
+
+    /// A crash of `app` restarts all containers of its pod.
+    #[must_use]
+    pub fn restarting_all(mut self) -> Self {
+        self.restarts_all = true;
+        self
+    }
+
+    /// Containers are run again after a failure only.
+    #[must_use]
+    pub fn restarted_on_failure(mut self) -> Self {
+        self.restart_policy = Some("OnFailure");
         self
     }
 
@@ -270,8 +305,24 @@ impl Workload {
         if let Some(limit) = &wanted.memory_limit {
             containers[0]["resources"] = json!({"limits": {"memory": limit}});
         }
-        if wanted.sidecar {
-            containers.push(self.container("side", image, &format!("{}-side", wanted.lease), &[]));
+        if wanted.restarts_all {
+            containers[0]["restartPolicy"] = json!("Always");
+            let crashed = json!({"operator": "In", "values": [EXIT_CRASHED]});
+            containers[0]["restartPolicyRules"] = json!([{"action": "RestartAllContainers", "exitCodes": crashed}]);
+        }
+        for beside in &wanted.beside {
+            containers.push(match beside {
+                Beside::Sidecar => self.container("side", image, &format!("{}-side", wanted.lease), &[]),
+                Beside::Helper => {
+                    let mut helper = self.container("helper", image, &wanted.lease, &[]);
+                    // The program prints its usage, and completes.
+                    helper["args"] = json!(["-h"]);
+                    if restart == "Always" {
+                        helper["restartPolicy"] = json!("OnFailure");
+                    }
+                    helper
+                }
+            });
         }
         json!({
             "metadata": {"labels": labels},

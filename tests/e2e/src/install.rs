@@ -88,9 +88,14 @@ impl Installed {
         Ok(installed)
     }
 
+    /// The operator's program, built at the first call.
+    pub(crate) fn operator_program() -> Result<PathBuf> {
+        static_program("LEADERGROUP_PROGRAM", OPERATOR)
+    }
+
     /// Builds the images of the operator and of the candidate, and puts them on the node; returns the operator's program.
     fn load_images(&self) -> Result<PathBuf> {
-        let program = static_program("LEADERGROUP_PROGRAM", OPERATOR)?;
+        let program = Self::operator_program()?;
         self.cluster.load_image(OPERATOR_IMAGE, &program)?;
         self.cluster.load_candidate()?;
         Ok(program)

@@ -44,5 +44,5 @@ pub use operator::Operator;
 pub use plugin::Ran;
 pub use pod::PodView;
 pub use prometheus::{Prometheus, Sample};
-pub use session::{Session, tell_not_proven};
+pub use session::{HostOperator, Session, tell_not_proven};
 pub use timeline::{Entry, Seen, Timeline};

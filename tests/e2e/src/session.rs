@@ -14,7 +14,7 @@ use tokio::time::{Duration, timeout};
 
 use crate::command::run;
 use crate::install::Installed;
-use crate::{Namespace, Operator};
+use crate::{Namespace, OPERATOR_NAMESPACE, OPERATOR_REPLICAS, Operator};
 
 /// A cluster with the operator installed in it. Cheap to make again: what is slow is done once per program.
 #[derive(Clone)]
@@ -81,6 +81,17 @@ impl Session {
         Operator::new(self)
     }
 
+    /// Runs the operator as a child of this program instead of in pods, which end with their node's runtime.
+    pub async fn operator_on_host(&self) -> Result<HostOperator> {
+        let program =
+            tokio::task::spawn_blocking(Installed::operator_program).await.context("the build panicked")??;
+        let mut host = HostOperator { session: self.clone(), local: None, started: false };
+        self.operator().stop().await?;
+        host.local = Some(LocalOperator::start(&program, self.installed)?);
+        LocalOperator::until_it_watches().await?;
+        Ok(host)
+    }
+
     /// A new namespace, removed when the returned value is dropped.
     pub async fn namespace(&self, name: &str) -> Result<Namespace> {
         Namespace::open(self, name).await
@@ -141,18 +152,59 @@ pub fn tell_not_proven(why: &str, promise: &str) {
     let _ = writeln!(std::io::stderr(), "NOT PROVEN here ({why}): {promise}");
 }
 
+/// The operator as a child of this program. Dropping this runs it in pods again.
+pub struct HostOperator {
+    session: Session,
+    local: Option<LocalOperator>,
+    started: bool,
+}
+
+impl HostOperator {
+    /// The operator's log.
+    pub fn log() -> Result<String> {
+        Ok(std::fs::read_to_string(Session::local_log())?)
+    }
+
+    /// Runs the operator in pods again, and returns when every replica is ready.
+    pub async fn end(mut self) -> Result<()> {
+        self.local = None;
+        self.session.operator().start().await?;
+        self.started = true;
+        Ok(())
+    }
+}
+
+impl Drop for HostOperator {
+    fn drop(&mut self) {
+        self.local = None;
+        let replicas = format!("--replicas={OPERATOR_REPLICAS}");
+        let start = ["scale", "deployment/leadergroup-operator", &replicas, "--namespace", OPERATOR_NAMESPACE];
+        if !self.started
+            && let Err(error) = self.session.kubectl_now(&start)
+        {
+            eprintln!("no operator runs: {error:#}");
+        }
+    }
+}
+
 /// The operator as a child of this program, for as long as a session uses it.
 struct LocalOperator {
     child: Mutex<Child>,
 }
 
 impl LocalOperator {
-    fn shared(program: &PathBuf, installed: &Installed) -> Result<Arc<Self>> {
+    fn shared(program: &Path, installed: &Installed) -> Result<Arc<Self>> {
         static RUNNING: Mutex<Weak<LocalOperator>> = Mutex::new(Weak::new());
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(local) = running.upgrade() {
             return Ok(local);
         }
+        let local = Arc::new(Self::start(program, installed)?);
+        *running = Arc::downgrade(&local);
+        Ok(local)
+    }
+
+    fn start(program: &Path, installed: &Installed) -> Result<Self> {
         let log = File::create(Session::local_log())?;
         let child = Command::new(program)
             .env("KUBECONFIG", &installed.kubeconfig)
@@ -163,13 +215,9 @@ impl LocalOperator {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot run {}", program.display()))?;
-        let local = Arc::new(Self { child: Mutex::new(child) });
-        *running = Arc::downgrade(&local);
-        Ok(local)
+        Ok(Self { child: Mutex::new(child) })
     }
-}
 
-impl LocalOperator {
     async fn until_it_watches() -> Result<()> {
         let watches = || std::fs::read_to_string(Session::local_log()).is_ok_and(|log| log.contains(" watching "));
         let waiting = async {

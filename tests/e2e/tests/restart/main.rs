@@ -2,6 +2,7 @@
 //! there is one operator: run them with `--test-threads=1`.
 #![allow(missing_docs)]
 
+mod namesake;
 mod undecodable;
 
 use std::pin::pin;

@@ -1,6 +1,7 @@
 //! The evidence table on a real node, with candidates that are real processes: what proves a holder dead, what does
 //! not, and what `spec.staleHolder` makes of it.
 
+mod beside;
 mod doubt;
 mod policy;
 mod proof;
