@@ -1,7 +1,5 @@
 //! How much of each thing happens at most.
 
-use crate::model::ClearedBy;
-
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Pods of the name, one after the other.
@@ -23,7 +21,7 @@ pub struct Bounds {
 }
 
 /// How much of each has happened, and who leads after it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spent {
     pub ticks: u32,
     pub invented: u32,
@@ -31,11 +29,16 @@ pub struct Spent {
     pub others: u32,
     pub gaps: u32,
     pub leaders: u32,
-    pub leading: ClearedBy,
+    pub leading: Leading,
 }
 
-impl Default for Spent {
-    fn default() -> Self {
-        Self { ticks: 0, invented: 0, releases: 0, others: 0, gaps: 0, leaders: 0, leading: ClearedBy::First }
-    }
+/// How the operator that leads came to lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Leading {
+    #[default]
+    First,
+    /// It started with what the API server has.
+    Restarted,
+    /// It was the standby.
+    Standby,
 }

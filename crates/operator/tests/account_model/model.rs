@@ -3,11 +3,13 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use leadergroup_api::AccountGap;
 use leadergroup_operator::decide::Ground;
+use serde::Deserialize as _;
 use serde_json::json;
 use stateright::{Model, Property};
 
-use crate::bounds::{Bounds, Spent};
+use crate::bounds::{Bounds, Leading, Spent};
 use crate::operators::{Operators, Sight};
 use crate::support::api::{Api, Kind};
 use crate::support::{group, micro_time, node};
@@ -33,16 +35,16 @@ pub enum Action {
     End(usize),
     /// The runtime reports an end of the pod's run, whose process lives on.
     InventEnd(usize),
-    /// The pod's container runs.
-    Start(usize),
-    /// The kubelet ends the pod: its phase is terminal.
+    /// The pod's container runs again.
+    Start(usize, Report),
+    /// The kubelet ends the pod, and reports so.
     Finish(usize),
     /// The kubelet reports all that it knows of the pod.
     Report(usize),
     /// The pod's object is deleted, whatever lives.
     Delete(usize),
-    /// The next pod takes the name.
-    Create,
+    /// The next pod takes the name, and runs.
+    Create(Report),
     Tick,
     /// The leading operator's watch of pods falls silent.
     Interrupt,
@@ -58,6 +60,13 @@ pub enum Action {
     TakeOver,
 }
 
+/// When the kubelet reports a run that it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Report {
+    AtOnce,
+    Later,
+}
+
 #[derive(Clone, Debug)]
 pub struct State {
     pub world: World,
@@ -68,16 +77,8 @@ pub struct State {
     fingerprint: u64,
     /// A clear took the Lease from a live leader.
     pub has_cleared_live: bool,
-    /// A holder was cleared at once, and how.
-    pub cleared: Option<ClearedBy>,
-}
-
-/// The operator that cleared a holder at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ClearedBy {
-    First,
-    Restarted,
-    Standby,
+    /// The operator that cleared a holder at once.
+    pub cleared: Option<Leading>,
 }
 
 impl State {
@@ -85,10 +86,10 @@ impl State {
         (&self.world, self.holder, &self.spent, self.fingerprint, self.has_cleared_live, self.cleared)
     }
 
-    /// Why the stored account is incomplete, if it is.
-    pub fn stored_gap(&self) -> Option<String> {
-        let group = self.operators.api.get(Kind::Group, "web")?;
-        group["status"]["account"]["reason"].as_str().map(ToOwned::to_owned)
+    /// Why the stored account of a pod's term is incomplete, if it is.
+    fn stored_gap(&self) -> Option<AccountGap> {
+        let group = self.operators.api.get(Kind::Group, "web").filter(|_| self.holder == Holder::Ours)?;
+        AccountGap::deserialize(&group["status"]["account"]["reason"]).ok()
     }
 }
 
@@ -106,6 +107,8 @@ impl Hash for State {
 
 pub struct Account {
     pub bounds: Bounds,
+    /// Who holds the Lease when the model begins.
+    pub begins_with: Holder,
 }
 
 impl Account {
@@ -143,7 +146,7 @@ impl Model for Account {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![Self::beginning(Holder::Ours), Self::beginning(Holder::Other)]
+        vec![Self::beginning(self.begins_with)]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -168,10 +171,12 @@ impl Model for Account {
             let pod = &world.pods[at];
             match pod.known.run {
                 Run::Running { .. } if spent.invented < bounds.invented => actions.push(Action::InventEnd(at)),
-                Run::Waiting | Run::Ended(_) if may_run && !pod.known.is_terminal => actions.push(Action::Start(at)),
+                Run::Ended(_) if may_run && !pod.known.is_terminal => {
+                    actions.extend([Action::Start(at, Report::AtOnce), Action::Start(at, Report::Later)]);
+                }
                 _ => {}
             }
-            if !pod.known.is_terminal && pod.known.run != Run::Waiting {
+            if !pod.known.is_terminal {
                 actions.push(Action::Finish(at));
             }
             if !pod.is_reported {
@@ -181,7 +186,7 @@ impl Model for Account {
                 actions.push(Action::Delete(at));
             }
         } else if may_run && world.pods.len() < bounds.pods {
-            actions.push(Action::Create);
+            actions.extend([Action::Create(Report::AtOnce), Action::Create(Report::Later)]);
         }
         match state.holder {
             Holder::None if spent.others < bounds.others => actions.push(Action::OtherAcquires),
@@ -208,30 +213,35 @@ impl Model for Account {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut properties = vec![
             Property::always("no live leader is cleared", |_, state: &State| !state.has_cleared_live),
             Property::sometimes("a dead leader is cleared at once", |_, state: &State| {
-                state.cleared == Some(ClearedBy::First)
+                state.cleared == Some(Leading::First)
             }),
             Property::sometimes("a restarted operator clears by the stored account", |_, state: &State| {
-                state.cleared == Some(ClearedBy::Restarted)
+                state.cleared == Some(Leading::Restarted)
             }),
             Property::sometimes("a standby clears after its takeover", |_, state: &State| {
-                state.cleared == Some(ClearedBy::Standby)
+                state.cleared == Some(Leading::Standby)
             }),
             Property::sometimes("a forced deletion is reported", |_, state: &State| {
-                state.stored_gap().as_deref() == Some("DeletedWithoutReport")
+                state.stored_gap() == Some(AccountGap::DeletedWithoutReport)
             }),
             Property::sometimes("an invented end is reported", |_, state: &State| {
-                state.stored_gap().as_deref() == Some("UnwitnessedEnd")
+                state.stored_gap() == Some(AccountGap::UnwitnessedEnd)
             }),
-            Property::sometimes("an unseen run is reported", |_, state: &State| {
-                state.stored_gap().as_deref() == Some("UnseenRun")
-            }),
-            Property::sometimes("an unseen namesake is reported", |_, state: &State| {
-                state.stored_gap().as_deref() == Some("WatchGap")
-            }),
-        ]
+        ];
+        if self.begins_with == Holder::Ours {
+            properties.extend([
+                Property::sometimes("an unseen run is reported", |_, state: &State| {
+                    state.stored_gap() == Some(AccountGap::UnseenRun)
+                }),
+                Property::sometimes("an unseen namesake is reported", |_, state: &State| {
+                    state.stored_gap() == Some(AccountGap::WatchGap)
+                }),
+            ]);
+        }
+        properties
     }
 }
 
@@ -244,8 +254,7 @@ impl State {
                 self.spent.invented += 1;
                 self.world.invent_end(pod, now);
             }
-            Action::Start(pod) => self.world.start(pod, now),
-            Action::Finish(pod) => self.world.finish(pod, now),
+            Action::Start(pod, Report::Later) => self.world.start(pod, now),
             action => {
                 self.act_on_operators(action, now);
                 self.check();
@@ -279,18 +288,28 @@ impl State {
                 *holder = Holder::None;
                 write_lease(operators, None);
             }
-            Action::Report(pod) => {
-                world.pods[pod].is_reported = true;
-                operators.api.put(Kind::Pod, world.object(pod));
+            Action::Start(pod, _) => {
+                world.start(pod, now);
+                report(world, operators, pod);
             }
+            Action::Finish(pod) => {
+                world.finish(pod, now);
+                report(world, operators, pod);
+            }
+            Action::Report(pod) => report(world, operators, pod),
             Action::Delete(pod) => {
                 world.pods[pod].exists = false;
                 world.pods[pod].is_reported = true;
                 operators.api.delete(Kind::Pod, NAME);
             }
-            Action::Create => {
-                world.create();
-                operators.api.put(Kind::Pod, world.object(world.pods.len() - 1));
+            Action::Create(reported) => {
+                let pod = world.pods.len();
+                operators.api.put(Kind::Pod, World::object_before_report(pod));
+                operators.settle();
+                world.create(now);
+                if reported == Report::AtOnce {
+                    report(world, operators, pod);
+                }
             }
             Action::Tick => {
                 spent.ticks += 1;
@@ -308,15 +327,15 @@ impl State {
             }
             Action::Restart => {
                 spent.leaders += 1;
-                spent.leading = ClearedBy::Restarted;
+                spent.leading = Leading::Restarted;
                 operators.restart();
             }
             Action::TakeOver => {
                 spent.leaders += 1;
-                spent.leading = ClearedBy::Standby;
+                spent.leading = Leading::Standby;
                 operators.take_over();
             }
-            Action::End(_) | Action::InventEnd(_) | Action::Start(_) | Action::Finish(_) => {}
+            Action::End(_) | Action::InventEnd(_) => {}
         }
         operators.settle();
     }
@@ -333,6 +352,12 @@ impl State {
             self.cleared = Some(self.spent.leading);
         }
     }
+}
+
+/// The kubelet reports all that it knows of the pod.
+fn report(world: &mut World, operators: &mut Operators, pod: usize) {
+    world.pods[pod].is_reported = true;
+    operators.api.put(Kind::Pod, world.object(pod));
 }
 
 /// Writes this holder into the Lease, as client-go does.

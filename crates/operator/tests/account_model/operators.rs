@@ -1,6 +1,7 @@
 //! The API server, the operator that leads, and the standby: each operator is the real engine with watches of its own.
 
-use std::fmt::{self, Write as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher as _};
 
 use kube::runtime::watcher::Event;
@@ -12,6 +13,8 @@ use crate::support::{ms, now_at};
 
 /// Rounds of work after which the engine is said to find no rest.
 const MAX_ROUNDS: usize = 50;
+/// What comes before a version in the text of an engine or an object.
+const VERSION_MARKS: [&str; 3] = ["ersion: \"", "ersion\": String(\"", "version: "];
 
 /// The part of the leading operator's watches that is interrupted. The standby's never are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -162,23 +165,33 @@ impl Operators {
         std::mem::take(&mut self.api.cleared)
     }
 
-    /// A hash of all that the operators and the API server remember.
+    /// A hash of all that the operators remember, and of what a restarted one finds.
+    ///
+    /// Nothing but the order of versions matters, so versions are replaced by their ranks.
     pub fn fingerprint(&self) -> u64 {
-        let mut hash = Hash(DefaultHasher::new());
-        write!(hash, "{:?}{:?}", self.leading, self.standby).expect("a hash takes any text");
-        write!(hash, "{:?}{:?}", self.api, self.missed).expect("a hash takes any text");
-        hash.0.finish()
+        let [group, lease] = [Kind::Group, Kind::Lease].map(|kind| self.api.get(kind, "web"));
+        let text = format!("{:?}{:?}{group:?}{lease:?}{:?}", self.leading, self.standby, self.missed);
+        let mut hasher = DefaultHasher::new();
+        hasher.write(with_ranks(&text).as_bytes());
+        hasher.finish()
     }
 }
 
-/// Hashes text without keeping it.
-struct Hash(DefaultHasher);
-
-impl fmt::Write for Hash {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
+/// The text with the rank of each version in its place.
+fn with_ranks(text: &str) -> String {
+    let digits = |at: usize| text[at..].bytes().take_while(u8::is_ascii_digit).count();
+    let starts = VERSION_MARKS.iter().flat_map(|mark| text.match_indices(mark).map(|(at, mark)| at + mark.len()));
+    let found: BTreeMap<usize, &str> = starts.map(|at| (at, &text[at..at + digits(at)])).collect();
+    let number = |digits: &str| digits.parse::<u64>().ok();
+    let versions: BTreeSet<u64> = found.values().filter_map(|digits| number(digits)).collect();
+    let ranks: BTreeMap<u64, usize> = versions.into_iter().zip(0..).collect();
+    let (mut ranked, mut done) = (String::with_capacity(text.len()), 0);
+    for (at, digits) in found {
+        let Some(rank) = number(digits).and_then(|version| ranks.get(&version)) else { continue };
+        write!(ranked, "{}{rank}", &text[done..at]).expect("a string takes any text");
+        done = at + digits.len();
     }
+    ranked + &text[done..]
 }
 
 fn list(api: &Api, kind: Kind, engine: &mut Engine, now: u64) {

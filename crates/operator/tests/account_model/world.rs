@@ -27,15 +27,19 @@ pub struct End {
     is_invented: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Run {
+    #[default]
     Waiting,
-    Running { since: u64, process: usize },
+    Running {
+        since: u64,
+        process: usize,
+    },
     Ended(End),
 }
 
 /// What the kubelet knows of a pod's only container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Knowledge {
     pub run: Run,
     last: Option<End>,
@@ -71,18 +75,17 @@ impl World {
     /// One pod whose first run has been reported.
     pub fn new(leads_since: Option<u64>) -> Self {
         let mut world = Self { pods: Vec::new(), processes: Vec::new() };
-        world.create();
-        world.start(0, 0);
+        world.create(0);
         world.pods[0].is_reported = true;
         world.processes[0].leads = leads_since.is_some();
         world.processes[0].wrote_at = leads_since;
         world
     }
 
-    /// The pod's next object: none has run yet.
-    pub fn create(&mut self) {
-        let known = Knowledge { run: Run::Waiting, last: None, restarts: 0, is_terminal: false };
-        self.pods.push(Pod { exists: true, known, is_reported: true });
+    /// The next pod takes the name. Its first run has begun before its kubelet reports so.
+    pub fn create(&mut self, now: u64) {
+        self.pods.push(Pod { exists: true, known: Knowledge::default(), is_reported: false });
+        self.start(self.pods.len() - 1, now);
     }
 
     pub fn start(&mut self, pod: usize, now: u64) {
@@ -132,12 +135,6 @@ impl World {
         matches!(run, Run::Running { process: known, .. } if known == process)
     }
 
-    /// Whether the process is alive, and its kubelet or the API server has lost sight of it.
-    pub fn is_lost(&self, process: usize) -> bool {
-        let Process { pod, is_alive, .. } = self.processes[process];
-        is_alive && !(self.pods[pod].exists && self.is_known(process))
-    }
-
     /// The pod whose object exists.
     pub fn present(&self) -> Option<usize> {
         self.pods.iter().position(|pod| pod.exists)
@@ -150,7 +147,15 @@ impl World {
 
     /// The pod's object, with all that its kubelet knows.
     pub fn object(&self, at: usize) -> Value {
-        let known = &self.pods[at].known;
+        Self::object_with(at, &self.pods[at].known)
+    }
+
+    /// The pod's object as its scheduler leaves it.
+    pub fn object_before_report(at: usize) -> Value {
+        Self::object_with(at, &Knowledge::default())
+    }
+
+    fn object_with(at: usize, known: &Knowledge) -> Value {
         let phase = match known.run {
             _ if known.is_terminal => "Failed",
             Run::Waiting => "Pending",
