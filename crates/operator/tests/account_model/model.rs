@@ -73,7 +73,7 @@ pub struct State {
     pub holder: Holder,
     pub spent: Spent,
     pub operators: Arc<Operators>,
-    /// Of the operators' memory.
+    /// The hash of the operators' memory.
     fingerprint: u64,
     /// A clear took the Lease from a live leader.
     pub has_cleared_live: bool,
@@ -83,7 +83,8 @@ pub struct State {
 
 impl State {
     fn facts(&self) -> impl Hash + PartialEq + '_ {
-        (&self.world, self.holder, &self.spent, self.fingerprint, self.has_cleared_live, self.cleared)
+        let memory = (self.operators.sight, self.fingerprint);
+        (&self.world, self.holder, &self.spent, memory, self.has_cleared_live, self.cleared)
     }
 
     /// Why the stored account of a pod's term is incomplete, if it is.
@@ -105,6 +106,8 @@ impl Hash for State {
     }
 }
 
+/// The model: what happens at most, and how it begins.
+#[derive(Clone, Copy, Debug)]
 pub struct Account {
     pub bounds: Bounds,
     /// Who holds the Lease when the model begins.

@@ -61,7 +61,9 @@ impl Operators {
     /// An engine that has listed what there is.
     fn started(&self) -> Engine {
         let mut engine = Engine::default();
-        Kind::ALL.into_iter().for_each(|kind| list(&self.api, kind, &mut engine, self.now));
+        for kind in Kind::ALL {
+            list(&self.api, kind, &mut engine, self.now);
+        }
         engine
     }
 
@@ -126,7 +128,7 @@ impl Operators {
         self.now = end;
     }
 
-    /// Delivers every event, and does all work. Returns the clears that were carried out.
+    /// Delivers every event, and does all work.
     pub fn settle(&mut self) {
         for _ in 0..MAX_ROUNDS {
             let log = self.api.take_log();
