@@ -69,6 +69,8 @@ pub enum Report {
 
 #[derive(Clone, Debug)]
 pub struct State {
+    /// How many steps led to it. Part of the state, so that whichever way was found first, none that is short enough is cut.
+    steps: usize,
     pub world: World,
     pub holder: Holder,
     pub spent: Spent,
@@ -84,7 +86,7 @@ pub struct State {
 impl State {
     fn facts(&self) -> impl Hash + PartialEq + '_ {
         let memory = (self.operators.sight, self.fingerprint);
-        (&self.world, self.holder, &self.spent, memory, self.has_cleared_live, self.cleared)
+        (self.steps, &self.world, self.holder, &self.spent, memory, self.has_cleared_live, self.cleared)
     }
 
     /// Why the stored account of a pod's term is incomplete, if it is.
@@ -112,6 +114,8 @@ pub struct Account {
     pub bounds: Bounds,
     /// Who holds the Lease when the model begins.
     pub begins_with: Holder,
+    /// Steps in a row.
+    pub depth: usize,
 }
 
 impl Account {
@@ -133,6 +137,7 @@ impl Account {
         }
         let fingerprint = operators.fingerprint();
         State {
+            steps: 0,
             world,
             holder,
             spent: Spent::default(),
@@ -156,7 +161,7 @@ impl Model for Account {
         let State { world, spent, .. } = state;
         let bounds = &self.bounds;
         // Nothing that follows a violation is of interest.
-        if state.has_cleared_live {
+        if state.has_cleared_live || state.steps == self.depth {
             return;
         }
         let may_run = world.processes.len() < bounds.runs;
@@ -210,7 +215,7 @@ impl Model for Account {
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        let mut next = state.clone();
+        let mut next = State { steps: state.steps + 1, ..state.clone() };
         next.take(action);
         Some(next)
     }
