@@ -139,7 +139,8 @@ interop: ## Play the whole matrix of other people's election libraries, and writ
 	$(test) -q --no-run --test interop
 	$(target)/debug/interop $(if $(CHECK),--check)
 
-# BENCH chooses parts: operator, elector (or one of theirs, such as elector-takeover), faults, histories, mutants, deaths.
+# BENCH chooses parts: operator, elector (or one of theirs, such as elector-takeover), faults, histories, mutants, model,
+# deaths. ACCOUNT_DEPTH is how many steps in a row the model takes.
 BENCH ?= histories operator elector faults
 .PHONY: bench
 bench: ## The figures: of the operator, of our elector beside others, and under faults (BENCH="elector" for a part)
@@ -152,6 +153,8 @@ bench: ## The figures: of the operator, of our elector beside others, and under 
 			HISTORIES=1000000 $(CARGO) test --release -p leadergroup-operator --test histories -- --ignored --nocapture first_violation_of_all_lies ;;
 		mutants) $(CARGO) test -p leadergroup-operator --test mutants -- --ignored --nocapture histories_until_caught ;;
 		deaths) DEATHS=$${DEATHS:-1000} $(test) --test deaths -- --ignored --nocapture ;;
+		model)
+			ACCOUNT_DEPTH=$${ACCOUNT_DEPTH:-7} $(CARGO) test --release -p leadergroup-operator --test account_model -- --nocapture --test-threads=1 ;;
 		faults) FAULT_SCHEDULES=100 $(test) --test schedules ;;
 		*) parts="$$parts $$part" ;;
 		esac

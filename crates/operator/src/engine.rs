@@ -37,7 +37,7 @@ use lists::Lists;
 pub use seen::Seen;
 
 /// What is kept for one group.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Entry {
     uid: String,
     memory: Memory,
@@ -74,7 +74,7 @@ impl Entry {
 }
 
 /// Index, memories and timers. It stands by until told that it leads.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Engine {
     index: Index,
     leads: bool,

@@ -45,7 +45,7 @@ impl Pace {
 }
 
 /// When the status of one group may be written.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Statuses {
     pace: Pace,
     /// When one that was not admitted may be written.
@@ -65,10 +65,10 @@ impl Statuses {
 }
 
 /// What was told of one group lately.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Told(Vec<OfReason>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct OfReason {
     reason: String,
     pace: Pace,

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-
 use crate::time::{Mono, Now};
 
 /// How often in a row a write must fail before the status says so.
@@ -14,28 +12,20 @@ const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_mins(1);
 
 /// Waiting after failures.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Retry {
     failures: u32,
     /// When to try again.
     pub(crate) not_before: Mono,
-    delays: ExponentialBackoff,
 }
 
 impl Retry {
     /// Notes one more failure in a row, and puts the next try off for longer.
     pub(crate) fn after_failure(retry: &mut Option<Self>, now: Now) -> u32 {
-        let retry = retry.get_or_insert_with(|| Self {
-            failures: 0,
-            not_before: now.mono,
-            delays: ExponentialBuilder::default()
-                .with_min_delay(FIRST_RETRY)
-                .with_max_delay(LAST_RETRY)
-                .without_max_times()
-                .build(),
-        });
+        let retry = retry.get_or_insert(Self { failures: 0, not_before: now.mono });
+        let delay = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(retry.failures)).min(LAST_RETRY);
         retry.failures += 1;
-        retry.not_before = now.mono + retry.delays.next().unwrap_or(LAST_RETRY);
+        retry.not_before = now.mono + delay;
         retry.failures
     }
 

@@ -49,7 +49,7 @@ pub enum Step {
 }
 
 /// What is kept for one group.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     /// What to ask about; none while there is nothing.
     subject: Option<Arc<Subject>>,
@@ -79,7 +79,7 @@ impl State {
 }
 
 /// When which group is audited.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Schedule {
     groups: BTreeMap<Arc<Key>, State>,
     due: BTreeSet<(Mono, Arc<Key>)>,

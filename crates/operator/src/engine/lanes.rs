@@ -13,7 +13,7 @@ use crate::traffic::RouteKind;
 const MOST_DONE: usize = 64;
 
 /// The two lanes of one group.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Lanes {
     route: Lane,
     label: Lane,
@@ -32,7 +32,7 @@ impl Lanes {
 }
 
 /// Writes one after the other.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Lane {
     is_busy: bool,
     retry: Option<Retry>,

@@ -13,7 +13,7 @@ const KINDS: usize = 6;
 const NODES: usize = 3;
 
 /// The lists of all watches.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Lists {
     /// The namespaces that are watched, each by watches of its own; all of them by one if there are none here.
     namespaces: Vec<Arc<str>>,

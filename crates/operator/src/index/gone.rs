@@ -16,7 +16,7 @@ const MAX_LOST: usize = 256;
 const KEPT_FOR: Mono = Mono::from_mins(1);
 
 /// A deleted pod, and whether it may be the present holder of a group's Lease.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     gone: Gone,
     may_hold: bool,
@@ -35,7 +35,7 @@ impl Entry {
 }
 
 /// The deleted pods of one namespace.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Namespace {
     by_name: BTreeMap<String, Vec<Entry>>,
     /// The names of those pods whose processes go by another name, by that.
@@ -76,7 +76,7 @@ impl Namespace {
 }
 
 /// The deleted pods, by namespace.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct GonePods(HashMap<String, Namespace>);
 
 impl GonePods {

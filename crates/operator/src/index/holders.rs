@@ -10,7 +10,7 @@ use leadergroup_identity::Identity;
 use super::Key;
 use crate::model::Pod;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Holders {
     by_name: HashMap<Key, BTreeSet<Key>>,
     /// Groups whose holder's pod may have any name, by namespace.

@@ -10,14 +10,14 @@ use crate::time::Mono;
 pub(super) type Within<'a> = Option<&'a Arc<str>>;
 
 /// A list that is under way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct UnderWay {
     began: Mono,
     seen: HashSet<Key>,
 }
 
 /// The lists that are under way, by what their watches see.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Listing(HashMap<Option<Arc<str>>, UnderWay>);
 
 impl Listing {

@@ -13,7 +13,7 @@ use crate::model::Pod;
 /// A label that a selector requires: namespace, key, value.
 type Label = (String, String, String);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Members {
     pods: BTreeMap<Key, BTreeSet<String>>,
     groups: HashMap<Key, BTreeSet<Key>>,

@@ -105,7 +105,7 @@ pub struct Snapshot<'a> {
 }
 
 /// The model.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Index {
     groups: BTreeMap<Key, Group>,
     invalid: BTreeMap<Key, InvalidObject>,

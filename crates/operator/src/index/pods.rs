@@ -12,7 +12,7 @@ use crate::time::{Mono, Now};
 use crate::wire::PodWire;
 
 /// The pods that exist.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pods {
     by_namespace: HashMap<String, BTreeMap<String, Pod>>,
     /// The pods whose processes go by another name than the pod's own, by that.
@@ -21,7 +21,7 @@ pub(super) struct Pods {
 }
 
 /// How far a watch of pods has come.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct PodWatch {
     /// Counts its lists: between two of them nothing went unseen.
     epoch: u64,

@@ -12,7 +12,7 @@ use crate::traffic::wire::{ServiceWire, SliceWire};
 use crate::traffic::{Existing, Found, Owned, Plan, RouteKind, ServiceFacts, SliceFacts};
 
 /// Objects of one kind.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Store<F> {
     objects: HashMap<Key, Found<F>>,
     /// When an answer to this operator last brought each.
@@ -84,7 +84,7 @@ impl<F: PartialEq> Store<F> {
 }
 
 /// The objects that route.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Routes {
     services: Store<ServiceFacts>,
     slices: Store<SliceFacts>,

@@ -41,7 +41,7 @@ pub struct Ended {
     pub reason: TransitionReason,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tenures(HashMap<Key, VecDeque<Tenure>>);
 
 impl Tenures {

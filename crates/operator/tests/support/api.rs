@@ -75,7 +75,7 @@ pub struct Stored {
     objects: BTreeMap<Kind, BTreeMap<String, Value>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Api {
     version: u64,
     /// From one version to the next; one if this is zero.
