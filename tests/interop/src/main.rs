@@ -41,8 +41,12 @@ async fn main() -> Result<()> {
             let (session, other) = (session.clone(), other.clone());
             async move {
                 let row = Box::pin(play::row(&session, client, built, other)).await;
-                eprintln!("played {}", client.folder);
-                row.with_context(|| format!("{} could not be played to the end", client.folder))
+                let row = row.with_context(|| format!("{} could not be played to the end", client.folder));
+                match &row {
+                    Ok(row) => eprintln!("played {}: {}", client.folder, row.cells.join(" | ")),
+                    Err(error) => eprintln!("{error:#}"),
+                }
+                row
             }
         })
         .buffered(ROWS_AT_ONCE)
