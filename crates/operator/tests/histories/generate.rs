@@ -97,7 +97,7 @@ fn setup(lies: &[Lie]) -> impl Strategy<Value = Setup> + use<> {
 
 /// What happens next: something ordinary, or a lie.
 fn scene(late: bool, lies: &[Lie]) -> BoxedStrategy<Scene> {
-    let lies: Vec<_> = lies.iter().filter_map(|lie| lie_of(*lie)).collect();
+    let lies: Vec<_> = lies.iter().filter_map(|lie| lie_of(*lie, lies)).collect();
     if lies.is_empty() {
         return ordinary(late).boxed();
     }
@@ -151,15 +151,16 @@ fn ordinary(late: bool) -> impl Strategy<Value = Scene> {
     alone(prop_oneof![62 => pods, 19 => nodes, 22 => network])
 }
 
-/// One pod after the other is lost, or ends, in one slot.
-fn loss() -> impl Strategy<Value = Step> {
-    select(vec![
+/// One pod after the other is lost, or ends, in one slot; or more pods than a namespace remembers of those that ended.
+fn loss(bursts: bool) -> impl Strategy<Value = Step> {
+    let losses = vec![
         Step::Force(TARGET, Outlook::Immortal),
         Step::Force(TARGET, Outlook::Immortal),
         Step::Force(TARGET, Outlook::Stopped),
         Step::Crash(TARGET, None),
         Step::Delete(TARGET),
-    ])
+    ];
+    select(if bursts { [losses, vec![Step::Burst(70); 3]].concat() } else { losses })
 }
 
 /// The end of a pod that its kubelet reports.
@@ -172,11 +173,12 @@ fn end() -> impl Strategy<Value = Step> {
 fn blind(
     from: impl Strategy<Value = Step> + 'static,
     to: impl Strategy<Value = Option<Step>> + 'static,
+    bursts: bool,
 ) -> BoxedStrategy<Scene> {
     let (from, to) = (from.boxed(), to.boxed());
     let lead = || Just((500_u64, Step::Favour(TARGET, 15_000)));
-    let before = prop::collection::vec((0_u64..1_000, prop_oneof![2 => end(), 1 => loss()]), 0..2).boxed();
-    let losses = prop::collection::vec((500_u64..4_500, loss()), 0..3).boxed();
+    let before = prop::collection::vec((0_u64..1_000, prop_oneof![2 => end(), 1 => loss(bursts)]), 0..2).boxed();
+    let losses = prop::collection::vec((500_u64..4_500, loss(bursts)), 0..3).boxed();
     let after = (prop::collection::vec(lead(), 0..2), prop::collection::vec((500_u64..10_000, end()), 0..2));
     let after = after.prop_map(|(lead, end)| [lead, end].concat()).boxed();
     let any = blind_between(before, (25_u64..3_500, from.clone()).boxed(), losses, to.clone(), after);
@@ -205,7 +207,8 @@ fn blind_between(
 }
 
 /// Scenes in which a lie is told, if it is not one of the setup alone.
-fn lie_of(lie: Lie) -> Option<BoxedStrategy<Scene>> {
+fn lie_of(lie: Lie, told: &[Lie]) -> Option<BoxedStrategy<Scene>> {
+    let bursts = told.contains(&Lie::Burst);
     Some(match lie {
         Lie::InventedEnd => invented(Invention::OF_RUNTIMES.to_vec()),
         Lie::VirtualNode => invented(Invention::OF_PROVIDERS.to_vec()),
@@ -213,7 +216,7 @@ fn lie_of(lie: Lie) -> Option<BoxedStrategy<Scene>> {
         Lie::OperatorRestart => {
             let which = prop_oneof![3 => Just(Which::Leading), 1 => Just(Which::Standby), 3 => Just(Which::Both)];
             let span = prop_oneof![0_u64..500, 0_u64..6_000];
-            blind((which, span, any::<bool>()).prop_map(|(w, span, loses)| Step::Restart(w, span, loses)), Just(None))
+            blind((which, span, any::<bool>()).prop_map(|(w, span, loses)| Step::Restart(w, span, loses)), Just(None), bursts)
         }
         Lie::Survivor => alone(prop_oneof![
             6 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
@@ -226,13 +229,20 @@ fn lie_of(lie: Lie) -> Option<BoxedStrategy<Scene>> {
                 .prop_map(|(pause, from, gone, claim)| vec![(pause, from), (gone, claim)])
                 .boxed()
         }
-        Lie::GroupRecreated => blind(Just(Step::DeleteGroup), Just(Some(Step::CreateGroup))),
+        Lie::GroupRecreated => {
+            let recreated = blind(Just(Step::DeleteGroup), Just(Some(Step::CreateGroup)), bursts);
+            if told.contains(&Lie::OperatorRestart) {
+                prop_oneof![1 => recreated, 1 => recreated_for_strangers()].boxed()
+            } else {
+                recreated
+            }
+        }
         Lie::SpecUnusable => {
             let flaw = select(vec![Flaw::Identity, Flaw::Selector]).prop_map(|flaw| Step::Flaw(Some(flaw)));
-            blind(flaw, Just(Some(Step::Flaw(None))))
+            blind(flaw, Just(Some(Step::Flaw(None))), bursts)
         }
         Lie::LabelsMoved => prop_oneof![
-            2 => blind(Just(Step::Label(TARGET, false)), Just(Some(Step::Label(TARGET, true)))),
+            2 => blind(Just(Step::Label(TARGET, false)), Just(Some(Step::Label(TARGET, true))), bursts),
             1 => alone((slot(), any::<bool>()).prop_map(|(s, on)| Step::Label(s, on))),
         ]
         .boxed(),
@@ -245,18 +255,53 @@ fn lie_of(lie: Lie) -> Option<BoxedStrategy<Scene>> {
             ])
             .boxed()
         }
-        Lie::Restore => blind(loss(), (0_usize..4).prop_map(|age| Some(Step::Restore(age)))),
+        Lie::Restore => blind(loss(bursts), (0_usize..4).prop_map(|age| Some(Step::Restore(age))), bursts),
         Lie::WatchGap => {
             let which = prop_oneof![Just(Which::Leading), Just(Which::Both)];
             let kind = prop_oneof![5 => Just(Kind::Pod), 2 => Just(Kind::Lease), 1 => Just(Kind::Node), 1 => Just(Kind::Group)];
-            blind((which, kind, 1_000_u64..8_000).prop_map(|(w, kind, span)| Step::Gap(w, kind, span)), Just(None))
+            blind((which, kind, 1_000_u64..8_000).prop_map(|(w, kind, span)| Step::Gap(w, kind, span)), Just(None), bursts)
         }
         Lie::SandboxClock => {
             let hush = (500_u64..3_000).prop_map(|span| Step::Hush(TARGET, span));
-            blind(hush, Just(None))
+            blind(hush, Just(None), bursts)
         }
+        Lie::ClockSetBack => set_back(),
         Lie::SlowRenewals | Lie::HeldForLife | Lie::Helper => return None,
     })
+}
+
+/// A group is created again, while a process leads whose pod is gone, and all operators are new. Another is new soon after.
+fn recreated_for_strangers() -> BoxedStrategy<Scene> {
+    let restart = |which| Step::Restart(which, 200, false);
+    let after = (2_500_u64..4_500, select(vec![Which::Leading, Which::Both]), 1_500_u64..4_000, end());
+    (0_u64..2_000, after)
+        .prop_map(move |(pause, (then, which, last, end))| {
+            vec![
+                (pause, Step::Aim(LEADER)),
+                (0, Step::DeleteGroup),
+                (100, Step::Force(TARGET, Outlook::Immortal)),
+                (200, restart(Which::Both)),
+                (500, Step::CreateGroup),
+                (then, restart(which)),
+                (last, end),
+            ]
+        })
+        .boxed()
+}
+
+/// A run ends by a clock that is ahead, and the next begins by one that is right, and is reported late.
+fn set_back() -> BoxedStrategy<Scene> {
+    (0_u64..4_000, slot(), 5_000_i64..60_000, 100_u64..2_500, 100_u64..1_500, 5_000_u64..15_000)
+        .prop_map(|(pause, slot, ahead, ends, right, hush)| {
+            vec![
+                (pause, Step::Aim(slot)),
+                (0, Step::ClockOf(TARGET, ahead)),
+                (ends, Step::Crash(TARGET, None)),
+                (right, Step::ClockOf(TARGET, 0)),
+                (0, Step::Hush(TARGET, hush)),
+            ]
+        })
+        .boxed()
 }
 
 /// An end is invented, perhaps while reports are held up, and the next runs end soon.

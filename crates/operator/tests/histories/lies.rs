@@ -37,12 +37,14 @@ pub enum Lie {
     WatchGap,
     /// Processes live in sandboxes with a clock of their own.
     SandboxClock,
+    /// A node's clock is ahead while it reports an end, and is set back.
+    ClockSetBack,
     /// Containers that run no elector end, and never run again. What is told of them is true.
     Helper,
 }
 
 impl Lie {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::InventedEnd,
         Self::VirtualNode,
         Self::UnseenEnd,
@@ -59,6 +61,7 @@ impl Lie {
         Self::HeldForLife,
         Self::WatchGap,
         Self::SandboxClock,
+        Self::ClockSetBack,
         Self::Helper,
     ];
 }

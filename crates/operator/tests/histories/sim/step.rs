@@ -50,6 +50,8 @@ pub enum Step {
     /// All nodes that went come back, as other machines.
     Register(Claim),
     Clock(usize, i64),
+    /// The clock of the node that a pod is bound to.
+    ClockOf(usize, i64),
     ReportDelay(usize, u64),
 
     Lag(Kind, u64),
@@ -103,6 +105,10 @@ impl Sim {
             Step::Unregister(slot) => self.on_node_of(slot, World::unregister),
             Step::Register(claim) => (0..NODES).for_each(|node| self.world.register(node, claim)),
             Step::Clock(node, ahead) => self.world.set_clock(node, ahead),
+            Step::ClockOf(slot, ahead) => self.on_node_of(slot, |world, node| {
+                world.set_clock(node, ahead);
+                world.occurrences.note(Lie::ClockSetBack);
+            }),
             Step::ReportDelay(node, delay) => self.world.set_report_delay(node, delay),
             Step::DeleteGroup => self.world.delete_group(),
             Step::CreateGroup => self.world.create_group(),
