@@ -244,6 +244,27 @@ pub enum AccountGap {
     Unknown,
 }
 
+impl AccountGap {
+    /// The cause, as a clause that follows "because".
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::NotSeenFromStart => "the operator was not watching when this term began",
+            Self::WatchGap => "another pod may have used this identity while nobody watched",
+            Self::DeletedWithoutReport => {
+                "a pod of this identity was deleted before its kubelet reported its \
+                 containers as terminated, and its processes may still run"
+            }
+            Self::UnwitnessedEnd => "a run of the pod ended in a way that its runtime may have made up",
+            Self::UnseenRun => "the end of an earlier run of the pod was not seen",
+            Self::NodeReplaced => "the pod's node was registered again and may be another machine",
+            Self::LeaseRestored => "its storage was restored and later renewals may be lost",
+            Self::OtherPodFits => "the identity fits another pod that may be alive",
+            Self::TooManyLost => "more pods were deleted without a report than the operator remembers",
+            Self::Unknown => "another version of the operator lost sight of a process",
+        }
+    }
+}
+
 /// What is known about a Lease's holder: the rows of the evidence table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {

@@ -4,7 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::Resource;
 use kube::core::ObjectMeta;
-use leadergroup_api::{CandidateCount, Leader, LeaderGroupSpec, TransitionReason, Verdict};
+use leadergroup_api::{Account, CandidateCount, Leader, LeaderGroupSpec, TransitionReason, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// A group.
@@ -25,6 +25,7 @@ pub struct LeaderGroupStatus {
     pub lease_name: Option<String>,
     pub leader: Option<Leader>,
     pub holder: Option<Holder>,
+    pub account: Option<Account>,
     pub transitions: i64,
     pub lease_transitions: Option<i64>,
     pub candidates: CandidateCount,

@@ -90,6 +90,7 @@ pub fn led() -> LeaderGroup {
                 "identity": ztgk2, "podUID": "uid-ztgk2", "verdict": "Alive",
                 "evidence": "container app of pod billing-b58c8d75b-ztgk2 runs",
             },
+            "account": {"complete": true},
             "candidates": {"total": 4, "ready": 2},
             "history": [
                 {"leader": ztgk2, "podUID": "uid-ztgk2", "from": kxct4, "reason": "Cleared", "time": ago(312),
@@ -130,6 +131,10 @@ pub fn leaderless() -> LeaderGroup {
         &json!({
             "observedGeneration": 1, "leaseName": "invoices", "transitions": 1, "leaseTransitions": 1,
             "holder": {"identity": "invoices-0", "podUID": "uid-0", "verdict": "Terminated", "evidence": evidence},
+            "account": {
+                "complete": false, "reason": "DeletedWithoutReport",
+                "lost": [{"name": "invoices-0", "uid": "uid-lost", "reason": "DeletedWithoutReport"}],
+            },
             "candidates": {"total": 1, "ready": 1},
             "history": [
                 {"leader": "invoices-0", "podUID": "uid-0", "from": "invoices-1", "reason": "Expired", "time": ago(600),

@@ -1,9 +1,10 @@
 //! What the user is told: status, conditions, Events. Nothing in here changes while a leader merely renews.
 
+use std::borrow::Cow;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use leadergroup_api::{
-    AccountGap, CandidateCount, Holder, Leader, LeaderGroupStatus, Policy, ReleaseForm, Transition, TransitionReason,
-    Verdict,
+    CandidateCount, Holder, Leader, LeaderGroupStatus, Policy, ReleaseForm, Transition, TransitionReason, Verdict,
 };
 
 use super::clear::{accepted_after, is_kept};
@@ -437,15 +438,15 @@ fn verdict_notice(snapshot: &Snapshot<'_>, judgement: &Judgement, pod: Option<&(
 }
 
 /// Why a holder proven dead is not cleared at once, if it is not.
-fn why_not_at_once(snapshot: &Snapshot<'_>, judgement: &Judgement) -> Option<&'static str> {
+fn why_not_at_once(snapshot: &Snapshot<'_>, judgement: &Judgement) -> Option<Cow<'static, str>> {
     if let Some(observed) = snapshot.observed {
-        Some(observed.why())
+        Some(observed.why().into())
     } else if is_kept(snapshot, judgement) {
-        Some("onRestart Keep leaves it the Lease until that has run out")
+        Some("onRestart Keep leaves it the Lease until that has run out".into())
     } else if let Some(gap) = judgement.gap {
-        Some(wait_for(gap))
+        Some(format!("waiting for the Lease to expire, because {}", gap.cause()).into())
     } else if judgement.outlived {
-        Some("but the Lease was renewed after that, so it has to run out")
+        Some("but the Lease was renewed after that, so it has to run out".into())
     } else {
         None
     }
@@ -464,41 +465,4 @@ pub fn cleared_note(clear: &Clear, after: Mono) -> String {
     };
     let (holder, after, verdict) = (&clear.holder, after.as_secs_f64(), clear.verdict);
     format!("{what} {holder:?} {after:.3} s after the verdict {verdict}{ground}: {}", clear.evidence)
-}
-
-/// Why a holder that is proven dead is not cleared at once: a process may live that the account has lost.
-fn wait_for(gap: AccountGap) -> &'static str {
-    match gap {
-        AccountGap::NotSeenFromStart => {
-            "waiting for the Lease to expire, because the operator was not watching when this term began"
-        }
-        AccountGap::WatchGap => {
-            "waiting for the Lease to expire, because another pod may have used this identity while nobody watched"
-        }
-        AccountGap::DeletedWithoutReport => {
-            "waiting for the Lease to expire, because a pod of this identity was deleted before its kubelet reported its \
-             containers as terminated, and its processes may still run"
-        }
-        AccountGap::UnwitnessedEnd => {
-            "waiting for the Lease to expire, because a run of the pod ended in a way that its runtime may have made up"
-        }
-        AccountGap::UnseenRun => {
-            "waiting for the Lease to expire, because the end of an earlier run of the pod was not seen"
-        }
-        AccountGap::NodeReplaced => {
-            "waiting for the Lease to expire, because the pod's node was registered again and may be another machine"
-        }
-        AccountGap::LeaseRestored => {
-            "waiting for the Lease to expire, because its storage was restored and later renewals may be lost"
-        }
-        AccountGap::OtherPodFits => {
-            "waiting for the Lease to expire, because the identity fits another pod that may be alive"
-        }
-        AccountGap::TooManyLost => {
-            "waiting for the Lease to expire, because more pods were deleted without a report than the operator remembers"
-        }
-        AccountGap::Unknown => {
-            "waiting for the Lease to expire, because another version of the operator lost sight of a process"
-        }
-    }
 }

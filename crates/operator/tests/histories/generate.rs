@@ -216,7 +216,11 @@ fn lie_of(lie: Lie, told: &[Lie]) -> Option<BoxedStrategy<Scene>> {
         Lie::OperatorRestart => {
             let which = prop_oneof![3 => Just(Which::Leading), 1 => Just(Which::Standby), 3 => Just(Which::Both)];
             let span = prop_oneof![0_u64..500, 0_u64..6_000];
-            blind((which, span, any::<bool>()).prop_map(|(w, span, loses)| Step::Restart(w, span, loses)), Just(None), bursts)
+            blind(
+                (which, span, any::<bool>()).prop_map(|(w, span, loses)| Step::Restart(w, span, loses)),
+                Just(None),
+                bursts,
+            )
         }
         Lie::Survivor => alone(prop_oneof![
             6 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
@@ -259,7 +263,11 @@ fn lie_of(lie: Lie, told: &[Lie]) -> Option<BoxedStrategy<Scene>> {
         Lie::WatchGap => {
             let which = prop_oneof![Just(Which::Leading), Just(Which::Both)];
             let kind = prop_oneof![5 => Just(Kind::Pod), 2 => Just(Kind::Lease), 1 => Just(Kind::Node), 1 => Just(Kind::Group)];
-            blind((which, kind, 1_000_u64..8_000).prop_map(|(w, kind, span)| Step::Gap(w, kind, span)), Just(None), bursts)
+            blind(
+                (which, kind, 1_000_u64..8_000).prop_map(|(w, kind, span)| Step::Gap(w, kind, span)),
+                Just(None),
+                bursts,
+            )
         }
         Lie::SandboxClock => {
             let hush = (500_u64..3_000).prop_map(|span| Step::Hush(TARGET, span));

@@ -199,7 +199,7 @@ fn a_group() -> BoxedStrategy<Value> {
     let containers = select(vec![json!(["app"]), json!(["app", "proxy"]), json!(["ghost"]), json!([])]);
     let stale = (
         select(vec!["Clear", "Clear", "Clear", "Observe"]),
-        select(vec!["Empty", "Null", "Delete"]),
+        select(vec!["Auto", "Empty", "Null", "Delete"]),
         select(vec!["Clear", "Keep"]),
         select(vec![0, 0, 0, 1, 86_400]),
         select(vec![json!({}), json!({}), json!({"policy": "AcceptRisk", "afterSeconds": 5})]),

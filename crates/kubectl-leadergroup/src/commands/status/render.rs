@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 use jiff::{ToSpan as _, Zoned};
-use leadergroup_api::{Policy, Release, Verdict, is_well};
+use leadergroup_api::{Account, Policy, Release, Verdict, is_well};
 
 use super::candidate::{Candidate, Role};
 use super::report::{Clearing, Condition, LeaseRecord, Report};
@@ -36,6 +36,9 @@ pub fn text(report: &Report, more: bool, now: &Zoned) -> String {
         let verdict = paint(of_verdict(&holder.verdict), clean(holder.verdict.as_str()));
         line("Holder", format!("{identity}{verdict}: {}", clean(&holder.evidence)));
     }
+    if let Some(known) = &report.account {
+        line("Account", account(known));
+    }
     line("Lease", lease(&report.lease, now));
     line("Clearing", clearing(&report.clearing));
     if let Some(traffic) = &report.traffic {
@@ -65,6 +68,14 @@ fn leader(report: &Report, now: &Zoned) -> String {
     let zone = leader.zone.as_ref().map(|zone| format!(" in zone {zone}"));
     let told = [since, node, zone].into_iter().flatten().collect::<String>();
     paint(style, clean(&name)) + &clean(&told)
+}
+
+fn account(account: &Account) -> String {
+    let Some(reason) = account.reason.filter(|_| !account.complete) else {
+        return paint(GOOD, "complete") + ": a holder proven dead is cleared at once";
+    };
+    let gap = paint(WARN, format!("incomplete ({reason:?})"));
+    format!("{gap}: {}; a dead holder is cleared once its Lease has expired", reason.cause())
 }
 
 /// How bad a verdict is for who leads.

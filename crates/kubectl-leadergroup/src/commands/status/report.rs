@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
-use leadergroup_api::{Library, OnRestart, Policy, Release, ReleaseForm, Verdict};
+use leadergroup_api::{Account, Library, OnRestart, Policy, Release, ReleaseForm, Verdict};
 use serde::Serialize;
 
 use super::candidate::{self, Candidate};
@@ -26,6 +26,8 @@ pub struct Report {
     pub ready: Option<bool>,
     pub leader: Option<Leader>,
     pub holder: Option<Holder>,
+    /// Whether the end of each process that may have written the Lease is known; absent while the Lease is free.
+    pub account: Option<Account>,
     pub lease: LeaseRecord,
     pub clearing: Clearing,
     /// Only where `spec.routing` is set.
@@ -165,6 +167,7 @@ impl Report {
     pub fn of(reading: &Reading, now: Timestamp) -> Self {
         let Reading { group, lease, pods, more } = reading;
         let status = group.status.clone().unwrap_or_default();
+        let is_held = status.holder.as_ref().is_some_and(|holder| !holder.identity.is_empty());
         let nothing = BTreeMap::new();
         let zones = more.as_ref().and_then(|more| more.zones.as_ref().ok()).unwrap_or(&nothing);
         Self {
@@ -185,6 +188,7 @@ impl Report {
                 verdict: holder.verdict,
                 evidence: holder.evidence,
             }),
+            account: status.account.filter(|_| is_held),
             lease: LeaseRecord::of(group, lease),
             clearing: Clearing::of(group, lease),
             traffic: Traffic::of(group),
