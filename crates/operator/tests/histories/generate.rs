@@ -235,11 +235,12 @@ fn lie_of(lie: Lie, told: &[Lie]) -> Option<BoxedStrategy<Scene>> {
         }
         Lie::GroupRecreated => {
             let recreated = blind(Just(Step::DeleteGroup), Just(Some(Step::CreateGroup)), bursts);
-            if told.contains(&Lie::OperatorRestart) {
-                prop_oneof![1 => recreated, 1 => recreated_for_strangers()].boxed()
-            } else {
-                recreated
-            }
+            let scenes = [
+                Some(recreated),
+                told.contains(&Lie::OperatorRestart).then(recreated_for_strangers),
+                bursts.then(recreated_after_burst),
+            ];
+            Union::new(scenes.into_iter().flatten()).boxed()
         }
         Lie::SpecUnusable => {
             let flaw = select(vec![Flaw::Identity, Flaw::Selector]).prop_map(|flaw| Step::Flaw(Some(flaw)));
@@ -291,6 +292,23 @@ fn recreated_for_strangers() -> BoxedStrategy<Scene> {
                 (200, restart(Which::Both)),
                 (500, Step::CreateGroup),
                 (then, restart(which)),
+                (last, end),
+            ]
+        })
+        .boxed()
+}
+
+/// A pod is lost, many more are deleted, and the group is created again. What is lost may lead then, beside its namesake.
+fn recreated_after_burst() -> BoxedStrategy<Scene> {
+    (0_u64..2_000, slot(), 1_000_u64..4_000, 17_000_u64..22_000, end())
+        .prop_map(|(pause, slot, then, last, end)| {
+            vec![
+                (pause, Step::Aim(slot)),
+                (0, Step::Force(TARGET, Outlook::Immortal)),
+                (200, Step::Burst(70)),
+                (200, Step::DeleteGroup),
+                (100, Step::CreateGroup),
+                (then, Step::Favour(TARGET, 25_000)),
                 (last, end),
             ]
         })
