@@ -229,9 +229,9 @@ impl Container {
         };
     }
 
-    /// The container as its pod is reported without it.
+    /// The container as its pod is reported without it: none of its ends proves anything.
     pub(super) fn lost(self) -> Self {
-        Self { state: State::Missing, gap: self.gap.or(Some(AccountGap::UnseenRun)), ..self }
+        Self { state: State::Missing, last: None, gap: self.gap.or(Some(AccountGap::UnseenRun)), ..self }
     }
 
     /// Whether a run ended since `before` whose end is not shown.
