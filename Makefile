@@ -79,7 +79,7 @@ test-install: ## What the operator is installed from: the chart, the kustomizati
 	# Without the shell's own linter, which Debian has in several versions.
 	$$actionlint -shellcheck= -pyflakes=
 
-# HISTORIES is the number of random histories.
+# HISTORIES is the number of random histories, and HISTORIES_SEED chooses others.
 HISTORIES ?= 10000
 .PHONY: test-unit
 test-unit: ## Evidence tables, injected orders of events, random histories, the election protocol's models

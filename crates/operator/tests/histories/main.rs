@@ -26,7 +26,7 @@ use generate::{History, history_of, history_without};
 use lies::Lie;
 use play::{first_violation, numbered, play};
 use proptest::prelude::*;
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, RngSeed};
 use sim::{Mutation, View};
 
 const VISIBLE: View = View { nodes_hidden: false, mutation: None };
@@ -43,6 +43,7 @@ proptest! {
         cases: cases(),
         max_shrink_iters: MAX_SHRINK_ITERS,
         failure_persistence: None,
+        rng_seed: RngSeed::Fixed(number("HISTORIES_SEED").unwrap_or_default() as u64),
         ..Config::default()
     })]
 
