@@ -23,16 +23,9 @@ const GRACE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Orphans(Vec<ProcessId>);
 
-impl Orphans {
-    /// Kills the processes and waits until they are gone.
-    pub fn kill(&self) -> Result<()> {
-        kill_all(&self.0)
-    }
-}
-
 impl Drop for Orphans {
     fn drop(&mut self) {
-        if let Err(error) = self.kill() {
+        if let Err(error) = kill_all(&self.0) {
             eprintln!("containers that the runtime does not know live on: {error:#}");
         }
     }

@@ -1,5 +1,7 @@
 //! Leases, written and read.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -25,6 +27,13 @@ pub fn lease_of(name: &str, holder: &str, duration_seconds: i32) -> Lease {
 /// The time of day as the API server keeps it.
 fn now() -> Timestamp {
     Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or_default()
+}
+
+/// Waits until this machine's clock shows a later second than that of `time`: kubelets report ends in whole seconds.
+pub async fn until_second_after(time: Timestamp) {
+    while Timestamp::now().as_second() <= time.as_second() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// What tests ask a Lease.

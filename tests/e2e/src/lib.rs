@@ -38,7 +38,7 @@ pub use elector::ElectorPods;
 pub use group::{Group, GroupView};
 pub use install::{OPERATOR_IMAGE, OPERATOR_NAMESPACE, OPERATOR_REPLICAS, build_static};
 pub use leadergroup_cluster as cluster;
-pub use lease::{LeaseView, lease_of};
+pub use lease::{LeaseView, lease_of, until_second_after};
 pub use namespace::{Namespace, PATIENCE};
 pub use operator::Operator;
 pub use plugin::Ran;

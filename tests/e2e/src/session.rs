@@ -160,11 +160,6 @@ pub struct HostOperator {
 }
 
 impl HostOperator {
-    /// The operator's log.
-    pub fn log() -> Result<String> {
-        Ok(std::fs::read_to_string(Session::local_log())?)
-    }
-
     /// Runs the operator in pods again, and returns when every replica is ready.
     pub async fn end(mut self) -> Result<()> {
         self.local = None;

@@ -188,7 +188,7 @@ impl Lane<'_> {
         }
         let group = self.place.until_led(&self.group).await?;
         let holder = self.place.leases().get(&self.group).await?.holder().context("nobody holds the Lease")?;
-        let pod = group.leading_pod().context("nobody leads")?;
+        let pod = group.leading_pod().context("no leader")?;
         match death {
             Death::Deletion => self.place.delete_pod(&pod).await?,
             Death::Crash => {

@@ -12,7 +12,9 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::ResourceExt;
 use leadergroup_api::{AccountGap, LeaderGroup, RuleName, Verdict};
 use leadergroup_e2e::cluster::{ContainerProcess, Signal};
-use leadergroup_e2e::{Candidates, Group, GroupView, LeaseView, Namespace, PodView, Seen, Session, Timeline};
+use leadergroup_e2e::{
+    Candidates, Group, GroupView, LeaseView, Namespace, PodView, Seen, Session, Timeline, until_second_after,
+};
 
 /// Half of them in Deployments, with an identity of each run's own, and half in `StatefulSet`s, named as their pods are.
 const LEADERS: usize = 20;
@@ -59,7 +61,7 @@ async fn start(place: &Namespace, number: usize) -> Result<(String, bool)> {
 
 /// Stops a leader's processes: it lives, and writes nothing until it goes on.
 async fn stop(session: &Session, place: &Namespace, (group, has_own_identity): (String, bool)) -> Result<Leader> {
-    let pod = place.pods().get(&place.until_led(&group).await?.leading_pod().context("nobody leads")?).await?;
+    let pod = place.pods().get(&place.until_led(&group).await?.leading_pod().context("no leader")?).await?;
     let processes = session.processes(&pod)?;
     for process in &processes {
         process.signal(Signal::STOP)?;
@@ -73,14 +75,6 @@ async fn stop(session: &Session, place: &Namespace, (group, has_own_identity): (
         has_own_identity,
         processes,
     })
-}
-
-/// A runtime that starts quickly makes up an end in the second of the last renewal, which would prove nothing anyway.
-async fn until_second_is_over(leaders: &[Leader]) {
-    let last = leaders.iter().map(|leader| leader.renewed.as_second()).max().unwrap_or_default();
-    while Timestamp::now().as_second() <= last {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 async fn until_end_is_made_up(timeline: &Timeline, leader: &Leader) -> Result<()> {
@@ -145,7 +139,9 @@ async fn never_clears_living_leaders_whose_ends_containerd_made_up() -> Result<(
     let timeline = place.timeline().await?;
     let leaders = try_join_all(started.into_iter().map(|group| stop(&session, &place, group))).await?;
 
-    until_second_is_over(&leaders).await;
+    // A runtime that starts quickly makes up an end in the second of the last renewal, which would prove nothing anyway.
+    let last = leaders.iter().map(|leader| leader.renewed).max().context("no leader")?;
+    until_second_after(last).await;
     let cluster = session.cluster().clone();
     let orphans = tokio::task::spawn_blocking(move || cluster.lose_runtime_state()).await??;
     try_join_all(leaders.iter().map(|leader| until_end_is_made_up(&timeline, leader))).await?;

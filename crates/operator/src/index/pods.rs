@@ -205,9 +205,10 @@ impl Index {
 
     /// Whose word the terminal phase of a deleted pod is, where its node was not known when the phase was first seen.
     fn last_phase_seen(&self, pod: &Pod) -> PhaseSeen {
-        let Some(node) = &pod.node else { return PhaseSeen::NodeReady };
-        let is_reported = self.nodes.get(node).is_some_and(|node| node.reported_end_of(pod, false));
-        if is_reported { PhaseSeen::NodeReady } else { PhaseSeen::NodeNotReady }
+        match self.phase_seen(pod, false) {
+            PhaseSeen::Found => PhaseSeen::NodeNotReady,
+            seen => seen,
+        }
     }
 
     /// `seen` says that the last known state was the pod's last.

@@ -152,8 +152,8 @@ fn by_pods(facts: &Facts<'_>) -> Judgement {
     let Some(holder) = holder else { return Judgement::new(Rule::NotHeld) };
     let judgement = by_candidates(facts, lease, holder, &mine, &foreign);
     let is_known = matches!(judgement.verdict(), Verdict::Foreign | Verdict::Contradiction);
-    let may_live = |pod: &Pod| !has_ended(facts, pod) || is_in_doubt(facts, pod);
-    let may_live: Vec<_> = foreign.iter().filter(|f| may_live(f.pod)).copied().collect();
+    let may_live = |f: &&Fit| !has_ended(facts, f.pod) || is_in_doubt(facts, f.pod);
+    let may_live: Vec<_> = foreign.iter().filter(may_live).copied().collect();
     if mine.is_empty() || is_known || may_live.is_empty() {
         return judgement;
     }

@@ -6,6 +6,12 @@ pub struct Bounds {
     pub pods: usize,
     /// Runs of all their containers together.
     pub runs: usize,
+    pub events: Events,
+}
+
+/// How many times each of these happens, or has happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Events {
     /// Seconds.
     pub ticks: u32,
     /// Ends that the runtime invents.
@@ -18,18 +24,6 @@ pub struct Bounds {
     pub gaps: u32,
     /// Restarts and takeovers.
     pub leaders: u32,
-}
-
-/// How much of each has happened, and who leads after it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Spent {
-    pub ticks: u32,
-    pub invented: u32,
-    pub releases: u32,
-    pub others: u32,
-    pub gaps: u32,
-    pub leaders: u32,
-    pub leading: Leading,
 }
 
 /// How the operator that leads came to lead.

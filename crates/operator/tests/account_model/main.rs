@@ -26,19 +26,20 @@ mod world;
 
 use std::time::Instant;
 
-use bounds::Bounds;
+use bounds::{Bounds, Events};
 use model::Account;
 use stateright::{Checker, HasDiscoveries, Model};
 use world::Holder;
 
-/// How many steps in a row there are by default: under a minute without optimization.
+/// How many steps in a row there are by default: under a minute as `make test` builds the model.
 const DEPTH: usize = 5;
 
 /// A pod leads from the beginning.
 const ONE_TERM: Bounds =
-    Bounds { pods: 2, runs: 3, ticks: 1, invented: 1, releases: 0, others: 0, gaps: 1, leaders: 1 };
+    Bounds { pods: 2, runs: 3, events: Events { ticks: 1, invented: 1, releases: 0, others: 0, gaps: 1, leaders: 1 } };
 /// Another candidate leads at first, and once more.
-const SEVERAL_TERMS: Bounds = Bounds { releases: 1, others: 1, gaps: 0, ..ONE_TERM };
+const SEVERAL_TERMS: Bounds =
+    Bounds { events: Events { releases: 1, others: 1, gaps: 0, ..ONE_TERM.events }, ..ONE_TERM };
 
 #[test]
 fn never_clears_live_leader_of_first_term() {

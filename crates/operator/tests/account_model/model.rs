@@ -9,7 +9,7 @@ use serde::Deserialize as _;
 use serde_json::json;
 use stateright::{Model, Property};
 
-use crate::bounds::{Bounds, Leading, Spent};
+use crate::bounds::{Bounds, Events, Leading};
 use crate::operators::{Operators, Sight};
 use crate::support::api::{Api, Kind};
 use crate::support::{group, micro_time, node};
@@ -73,7 +73,8 @@ pub struct State {
     steps: usize,
     pub world: World,
     pub holder: Holder,
-    pub spent: Spent,
+    pub spent: Events,
+    pub leading: Leading,
     pub operators: Arc<Operators>,
     /// The hash of the operators' memory.
     fingerprint: u64,
@@ -86,7 +87,8 @@ pub struct State {
 impl State {
     fn facts(&self) -> impl Hash + PartialEq + '_ {
         let memory = (self.operators.sight, self.fingerprint);
-        (self.steps, &self.world, self.holder, &self.spent, memory, self.has_cleared_live, self.cleared)
+        let events = (self.spent, self.leading);
+        (self.steps, &self.world, self.holder, events, memory, self.has_cleared_live, self.cleared)
     }
 
     /// Why the stored account of a pod's term is incomplete, if it is.
@@ -140,7 +142,8 @@ impl Account {
             steps: 0,
             world,
             holder,
-            spent: Spent::default(),
+            spent: Events::default(),
+            leading: Leading::default(),
             operators: Arc::new(operators),
             fingerprint,
             has_cleared_live: false,
@@ -159,7 +162,7 @@ impl Model for Account {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         let State { world, spent, .. } = state;
-        let bounds = &self.bounds;
+        let (bounds, limits) = (&self.bounds, &self.bounds.events);
         // Nothing that follows a violation is of interest.
         if state.has_cleared_live || state.steps == self.depth {
             return;
@@ -170,7 +173,7 @@ impl Model for Account {
             if state.holder != Holder::Other && !has_renewed {
                 actions.push(Action::Renew(at));
             }
-            if process.leads && state.holder == Holder::Ours && spent.releases < bounds.releases {
+            if process.leads && state.holder == Holder::Ours && spent.releases < limits.releases {
                 actions.push(Action::Release(at));
             }
             actions.push(Action::End(at));
@@ -178,7 +181,7 @@ impl Model for Account {
         if let Some(at) = world.present() {
             let pod = &world.pods[at];
             match pod.known.run {
-                Run::Running { .. } if spent.invented < bounds.invented => actions.push(Action::InventEnd(at)),
+                Run::Running { .. } if spent.invented < limits.invented => actions.push(Action::InventEnd(at)),
                 Run::Ended(_) if may_run && !pod.known.is_terminal => {
                     actions.extend([Action::Start(at, Report::AtOnce), Action::Start(at, Report::Later)]);
                 }
@@ -197,19 +200,19 @@ impl Model for Account {
             actions.extend([Action::Create(Report::AtOnce), Action::Create(Report::Later)]);
         }
         match state.holder {
-            Holder::None if spent.others < bounds.others => actions.push(Action::OtherAcquires),
+            Holder::None if spent.others < limits.others => actions.push(Action::OtherAcquires),
             Holder::Other => actions.push(Action::OtherReleases),
             _ => {}
         }
-        if spent.ticks < bounds.ticks {
+        if spent.ticks < limits.ticks {
             actions.push(Action::Tick);
         }
         match state.operators.sight {
-            Sight::Full if spent.gaps < bounds.gaps => actions.extend([Action::Interrupt, Action::Stop]),
+            Sight::Full if spent.gaps < limits.gaps => actions.extend([Action::Interrupt, Action::Stop]),
             Sight::WithoutPods => actions.extend([Action::CatchUp, Action::Relist]),
             _ => {}
         }
-        if spent.leaders < bounds.leaders {
+        if spent.leaders < limits.leaders {
             actions.extend([Action::Restart, Action::TakeOver]);
         }
     }
@@ -272,7 +275,7 @@ impl State {
     }
 
     fn act_on_operators(&mut self, action: Action, now: u64) {
-        let Self { world, holder, spent, .. } = self;
+        let Self { world, holder, spent, leading, .. } = self;
         let operators = Arc::make_mut(&mut self.operators);
         match action {
             Action::Renew(process) => {
@@ -335,12 +338,12 @@ impl State {
             }
             Action::Restart => {
                 spent.leaders += 1;
-                spent.leading = Leading::Restarted;
+                *leading = Leading::Restarted;
                 operators.restart();
             }
             Action::TakeOver => {
                 spent.leaders += 1;
-                spent.leading = Leading::Standby;
+                *leading = Leading::Standby;
                 operators.take_over();
             }
             Action::End(_) | Action::InventEnd(_) => {}
@@ -357,7 +360,7 @@ impl State {
             assert_eq!(cleared.clear.ground, Ground::Proof, "time ends before the Lease expires");
             self.holder = Holder::None;
             self.has_cleared_live |= self.world.live_leader().is_some();
-            self.cleared = Some(self.spent.leading);
+            self.cleared = Some(self.leading);
         }
     }
 }

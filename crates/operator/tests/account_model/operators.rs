@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher as _};
 
-use kube::runtime::watcher::Event;
 use leadergroup_operator::engine::{Engine, Term};
-use serde_json::Value;
 
 use crate::support::api::{Api, Cleared, Kind, Told, change};
 use crate::support::{ms, now_at};
@@ -49,7 +47,7 @@ pub struct Operators {
 }
 
 impl Operators {
-    /// Both operators start on what there is.
+    /// Starts both operators with the objects of this API server.
     pub fn around(api: Api, now: u64) -> Self {
         let (leading, standby) = (Engine::default(), Engine::default());
         let mut operators = Self { api, now, sight: Sight::Full, leading, standby, term: 0, missed: Vec::new() };
@@ -58,7 +56,7 @@ impl Operators {
         operators
     }
 
-    /// An engine that has listed what there is.
+    /// Returns an engine that has listed all objects.
     fn started(&self) -> Engine {
         let mut engine = Engine::default();
         for kind in Kind::ALL {
@@ -99,7 +97,7 @@ impl Operators {
     pub fn catch_up(&mut self) {
         self.sight = Sight::Full;
         for (kind, told) in std::mem::take(&mut self.missed) {
-            self.leading.change(change(kind, &event_of(told)), now_at(ms(self.now)));
+            self.leading.change(change(kind, &told.into()), now_at(ms(self.now)));
         }
         self.settle();
     }
@@ -112,7 +110,7 @@ impl Operators {
         self.settle();
     }
 
-    /// Lets so many milliseconds pass.
+    /// Advances the clocks by this many milliseconds.
     pub fn pass(&mut self, milliseconds: u64) {
         let end = self.now + milliseconds;
         let due = |engine: &Engine| engine.next_wake().filter(|at| *at <= ms(end));
@@ -134,7 +132,7 @@ impl Operators {
             let log = self.api.take_log();
             let is_quiet = log.is_empty();
             for (kind, told) in log {
-                let event = event_of(told.clone());
+                let event = told.clone().into();
                 self.standby.change(change(kind, &event), now_at(ms(self.now)));
                 if self.sight.covers(kind) {
                     self.leading.change(change(kind, &event), now_at(ms(self.now)));
@@ -158,7 +156,7 @@ impl Operators {
 
     fn tell_standby(&mut self) {
         for (kind, told) in self.api.take_log() {
-            self.standby.change(change(kind, &event_of(told)), now_at(ms(self.now)));
+            self.standby.change(change(kind, &told.into()), now_at(ms(self.now)));
         }
     }
 
@@ -197,15 +195,7 @@ fn with_ranks(text: &str) -> String {
 }
 
 fn list(api: &Api, kind: Kind, engine: &mut Engine, now: u64) {
-    let objects = api.list(kind).into_iter().map(Event::InitApply);
-    for event in [Event::<Value>::Init].into_iter().chain(objects).chain([Event::InitDone]) {
+    for event in api.list_events(kind) {
         engine.change(change(kind, &event), now_at(ms(now)));
-    }
-}
-
-fn event_of(told: Told) -> Event<Value> {
-    match told {
-        Told::Applied(object) => Event::Apply(object),
-        Told::Deleted(object) => Event::Delete(object),
     }
 }

@@ -39,6 +39,15 @@ pub enum Told {
     Deleted(Value),
 }
 
+impl From<Told> for Event<Value> {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Applied(object) => Self::Apply(object),
+            Told::Deleted(object) => Self::Delete(object),
+        }
+    }
+}
+
 /// The change that the engine is fed with.
 pub fn change(kind: Kind, event: &Event<Value>) -> Change {
     fn map<T>(event: &Event<Value>, decode: impl Fn(&Value) -> T) -> Event<T> {
@@ -105,6 +114,12 @@ impl Api {
 
     pub fn list(&self, kind: Kind) -> Vec<Value> {
         self.objects.get(&kind).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// What a watch delivers as it lists.
+    pub fn list_events(&self, kind: Kind) -> Vec<Event<Value>> {
+        let objects = self.list(kind).into_iter().map(Event::InitApply);
+        [Event::Init].into_iter().chain(objects).chain([Event::InitDone]).collect()
     }
 
     /// What the watches have yet to be told.

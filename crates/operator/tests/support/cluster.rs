@@ -165,7 +165,7 @@ impl Cluster {
             std::mem::take(&mut self.told).into_iter().partition(|(k, _)| *k == kind);
         self.told = told;
         for (kind, told) in Vec::from(missed) {
-            self.standby.change(change(kind, &event_of(told)), now_at(ms(self.now)));
+            self.standby.change(change(kind, &told.into()), now_at(ms(self.now)));
         }
         for event in self.list(kind) {
             self.engine.change(change(kind, &event), now_at(ms(self.now)));
@@ -173,8 +173,7 @@ impl Cluster {
     }
 
     pub fn list(&self, kind: Kind) -> Vec<Event<Value>> {
-        let objects = self.api.list(kind).into_iter().map(Event::InitApply);
-        [Event::Init].into_iter().chain(objects).chain([Event::InitDone]).collect()
+        self.api.list_events(kind)
     }
 
     /// The watch falls silent, though it looks open.
@@ -200,7 +199,7 @@ impl Cluster {
             self.told.extend(self.api.take_log());
             let next = self.told.iter().position(|(kind, _)| !self.held.contains(kind));
             if let Some((kind, told)) = next.and_then(|at| self.told.remove(at)) {
-                self.feed(kind, &event_of(told));
+                self.feed(kind, &told.into());
             }
             assert!(self.standby.take_work().is_empty() && self.standby.next_wake().is_none(), "it only stands by");
             self.metrics.see(self.engine.take_seen());
@@ -407,13 +406,6 @@ fn name(work: &Work) -> String {
         Job::WriteInvalid { .. } => "WriteInvalid".to_owned(),
         Job::Audit(_) => "Audit".to_owned(),
         Job::Tell(notice) => format!("Tell {}", notice.reason),
-    }
-}
-
-fn event_of(told: Told) -> Event<Value> {
-    match told {
-        Told::Applied(object) => Event::Apply(object),
-        Told::Deleted(object) => Event::Delete(object),
     }
 }
 

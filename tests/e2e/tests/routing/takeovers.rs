@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use leadergroup_e2e::cluster::Signal;
-use leadergroup_e2e::{Candidates, LeaseView, Namespace, PodView, Session};
+use leadergroup_e2e::{Candidates, LeaseView, Namespace, PodView, Session, until_second_after};
 
 use super::place::{SERVICE, address, hold, routed, servers, until_routed};
 use super::record::{Client, Record, failures, ms, pods_of, tell};
@@ -128,9 +128,7 @@ async fn end_leader(session: &Session, place: &Namespace, end: End, leader: &Pod
             let last = lease.renewed();
             let lease = place.until("billing", "the Lease is renewed", |l: &Lease| l.renewed() > last).await?;
             let renewed = lease.renewed().context("never renewed")?;
-            while jiff::Timestamp::now().as_second() <= renewed.as_second() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            until_second_after(renewed).await;
             session.signal(leader, Signal::KILL)
         }
     }

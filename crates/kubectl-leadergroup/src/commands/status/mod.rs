@@ -25,9 +25,9 @@ use crate::session::Session;
 /// What the printed structure is.
 const STRUCTURE: &str = "\
 With -o json or -o yaml: namespace, name, created, ready, leader {identity, pod, podUID, node, zone, acquireTime},
-holder {identity, verdict, evidence}, account {complete, reason, pods, lost, overflow}, lease {name, exists, holder, acquireTime, renewTime, durationSeconds, transitions,
-declared}, clearing {policy, release, releaseForm, library, onRestart, delaySeconds, unconfirmedAfterSeconds}, traffic
-{service, ports, requireReady, routed, reason, message}, transitions, candidates {selector, total, ready, pods [{pod, uid,
+holder {identity, verdict, evidence}, account {complete, reason, pods, lost, overflow}, lease {name, exists, holder,
+acquireTime, renewTime, durationSeconds, transitions, declared}, clearing {policy, release, releaseForm, library, onRestart,
+delaySeconds, unconfirmedAfterSeconds}, traffic {service, ports, requireReady, routed, reason, message}, transitions, candidates {selector, total, ready, pods [{pod, uid,
 role, ready, status, obstacles, serviceAccount, node, zone, restarts, created, containers}]}, history [{number, leader,
 podUID, from, reason, begin, end, leaderlessSeconds, unobserved}], conditions, events (with -v), notes. What is not known is
 null. Fields may be added; none changes its meaning.";

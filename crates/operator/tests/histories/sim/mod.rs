@@ -18,7 +18,7 @@ pub use mutation::Mutation;
 use operator::Operator;
 pub use step::{Step, Which};
 
-use crate::support::api::{Kind, Told, change};
+use crate::support::api::{Kind, change};
 use crate::support::{ms, now_at};
 use crate::world::{TICK_MS, World};
 
@@ -125,10 +125,7 @@ impl Sim {
     fn tell(&mut self) {
         let now = self.world.now;
         for (kind, told) in self.world.api.take_log() {
-            let event = Rc::new(match told {
-                Told::Applied(object) => Event::Apply(object),
-                Told::Deleted(object) => Event::Delete(object),
-            });
+            let event = Rc::new(told.into());
             self.operators.iter_mut().for_each(|operator| operator.tell(kind, &event, now));
         }
     }

@@ -56,9 +56,7 @@ impl Operator {
     pub fn list(&mut self, kind: Kind, api: &Api, now: u64) {
         let watch = self.watch(kind);
         (watch.gap_until, watch.events) = (None, VecDeque::new());
-        watch.queue(Event::Init.into(), now);
-        api.list(kind).into_iter().for_each(|object| watch.queue(Event::InitApply(object).into(), now));
-        watch.queue(Event::InitDone.into(), now);
+        api.list_events(kind).into_iter().for_each(|event| watch.queue(event.into(), now));
     }
 
     /// Something happened that a watch tells of, unless it is interrupted.
