@@ -18,8 +18,8 @@ pub use spec::{
     Unconfirmed, UnconfirmedPolicy,
 };
 pub use status::{
-    Account, AccountGap, AccountedPod, CandidateCount, Holder, Leader, LeaderGroupStatus, LostPod, RuleName,
-    Transition, TransitionReason, Verdict, is_well,
+    Account, AccountGap, AccountedPod, CandidateCount, Holder, Leader, LeaderGroupStatus, RuleName, Transition,
+    TransitionReason, Verdict, is_well,
 };
 
 /// The label that makes a pod a candidate where a group declares no selector of its own; its value

@@ -162,31 +162,32 @@ pub struct Account {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<AccountGap>,
 
-    /// Pods whose earlier history the operator has seen, where that can't be read off the pod itself.
+    /// What was lost sight of for the whole of this term. It matters unless the holder's identity can't be another pod's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<AccountGap>,
+
+    /// The containers it accounts for; all if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<String>,
+
+    /// Pods whose earlier history the operator has seen, where that can't be read off the pod itself. Of the names that can
+    /// be used again, another operator takes only these for accounted for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<AccountedPod>,
-
-    /// Pods whose processes may live without a report of their kubelet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lost: Vec<LostPod>,
-
-    /// More pods were lost than are listed.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub overflow: bool,
 }
 
 /// A pod whose history the operator has seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountedPod {
-    /// The name, under which no other pod has run unseen.
+    /// Its name. No other pod has had it that is not known to have ended.
     pub name: String,
-    /// The pod's UID.
+    /// The UID of the pod that has the name, or had it last.
     pub uid: String,
-    /// Whether no other pod can have the names that its processes see, since the API server generated its name.
+    /// Whether no other pod can have the name, since the API server generated it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unique_name: bool,
-    /// How many runs of its containers have ended, each seen.
+    /// How many runs of its containers have ended, each of them seen.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ended_runs: u32,
 }
@@ -194,28 +195,6 @@ pub struct AccountedPod {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
-}
-
-/// A pod whose processes may live without a report of their kubelet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LostPod {
-    /// The pod's name.
-    pub name: String,
-    /// The pod's UID; absent if the pod itself was not seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<String>,
-    /// Whether no other pod can have the names that its processes see, since the API server generated its name.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unique_name: bool,
-    /// How the operator lost sight of it.
-    pub reason: AccountGap,
-    /// The host name its processes see, where it is not the pod's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hostname: Option<String>,
-    /// The node whose name its processes see as their host name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_network_node: Option<String>,
 }
 
 /// How the operator lost sight of a process that may have written the Lease.

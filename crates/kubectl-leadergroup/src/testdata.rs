@@ -133,7 +133,7 @@ pub fn leaderless() -> LeaderGroup {
             "holder": {"identity": "invoices-0", "podUID": "uid-0", "verdict": "Terminated", "evidence": evidence},
             "account": {
                 "complete": false, "reason": "DeletedWithoutReport",
-                "lost": [{"name": "invoices-0", "uid": "uid-lost", "reason": "DeletedWithoutReport"}],
+                "pods": [{"name": "invoices-1", "uid": "uid-1"}],
             },
             "candidates": {"total": 1, "ready": 1},
             "history": [

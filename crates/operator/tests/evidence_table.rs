@@ -124,8 +124,8 @@ impl Case {
     /// `pod NAME uid=… on=… phase=… CONTAINER=…` the pod is seen; `deleted NAME` so is its deletion, `lost NAME` a list
     /// lacks it; `relist` the watch of pods was interrupted; `unseen pod …` and `unseen deleted …` happen while nobody
     /// watches, before a list; `contradicted` the status remembers a contradiction;
-    /// `restart` another operator starts, with the status that this one left or without one; `recreate-group` the group is another one
-    /// of its name; `restore VERSION` etcd is restored, and the Lease is listed at that version.
+    /// `restart` another operator starts, with the status that this one left or without one; `takeover` one leads that stood
+    /// by and has seen the same; `recreate-group` the group is another one of its name; `restore VERSION` etcd is restored, and the Lease is listed at that version.
     fn line(&mut self, first: &str, words: &[&str]) {
         match first {
             "group" => self.group(words),
@@ -163,8 +163,11 @@ impl Case {
                 }
                 self.restart();
             }
+            "takeover" => self.memory = Memory::default(),
             "recreate-group" => {
-                let group = support::group(&json!({}));
+                let mut group = self.group.clone().expect("a group");
+                group["status"] = serde_json::to_value(&self.stored).expect("a status");
+                self.apply(Change::Group(Event::Apply(decode_group(&group))));
                 self.apply(Change::Group(Event::Delete(decode_group(&group))));
                 (self.memory, self.stored) = (Memory::default(), LeaderGroupStatus::default());
                 self.group_uid += 1;
@@ -185,9 +188,10 @@ impl Case {
     /// Brings the account up to date, as each decision does.
     fn follow_account(&mut self) {
         let Some(snapshot) = self.index.snapshot(&Key::new(NAMESPACE, "web")) else { return };
-        let before = self.memory.before_account(&self.stored);
+        let before = self.memory.before_account(&self.stored, &snapshot);
         let state = account::follow(&snapshot, before);
         self.stored.account = Some(state.account.clone());
+        self.stored.lease_name = Some(snapshot.plan.lease_name.clone());
         let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
         self.stored.holder = Some(Holder {
             identity: holder.to_owned(),
@@ -339,7 +343,11 @@ impl Case {
                 ("shared-pid", _) => spec["shareProcessNamespace"] = json!(true),
                 ("host-pid", _) => spec["hostPID"] = json!(true),
                 ("outsider", _) => metadata["labels"] = json!({"app": "other"}),
-                ("generated", _) => metadata["generateName"] = json!(name[..name.len() - 5]),
+                ("generated", _) => generated_by("apps/v1", "ReplicaSet", name, &mut metadata),
+                (_, Some(("generated-by", by))) => {
+                    let (version, kind) = by.rsplit_once('/').expect("a version and a kind");
+                    generated_by(version, kind, name, &mut metadata);
+                }
                 ("runtime-class", _) => spec["runtimeClassName"] = json!("sandboxed"),
                 ("rules", _) => rules = true,
                 (_, Some(("policy", value))) => spec["restartPolicy"] = json!(value),
@@ -443,8 +451,18 @@ fn status(name: &str, text: &str) -> Value {
     // A kubelet counts the runs before the present one.
     let restarts =
         get("restarts").map_or(i64::from(state == "running" && get("last").is_some()), |n| n.parse().unwrap());
-    let id = format!("{}://{name}", get("runtime").unwrap_or("containerd"));
+    let id = match get("id") {
+        Some("none") => String::new(),
+        _ => format!("{}://{name}", get("runtime").unwrap_or("containerd")),
+    };
     json!({"name": name, "state": current, "lastState": last, "restartCount": restarts, "containerID": id})
+}
+
+/// The name as that controller has the API server generate it.
+fn generated_by(api_version: &str, kind: &str, name: &str, metadata: &mut Value) {
+    metadata["generateName"] = json!(name[..name.len() - 5]);
+    metadata["ownerReferences"] =
+        json!([{"apiVersion": api_version, "kind": kind, "name": "web", "uid": "web-uid", "controller": true}]);
 }
 
 fn disruption(reason: &str) -> Value {

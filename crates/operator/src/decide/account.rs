@@ -1,24 +1,21 @@
 //! The account of the processes that may have written a Lease in its present term.
 //!
-//! A clear at once rests on the end of each of them, so what the operator has lost sight of counts against it: a pod that
-//! went without a report, an end that its runtime may have made up, a stretch in which nobody watched. The account is kept
-//! in the status, and the next operator carries it on.
+//! A clear at once rests on the end of each of them. The account is a list of what is accounted for, never of what is
+//! missing: whatever it lacks counts against a clear, so nothing that is forgotten, cut off or lost with a status can make a
+//! pod innocent. It is kept in the status, and the next operator carries it on.
 //!
-//! Names decide what can be lost. The API server never gives a generated name to a second pod, so such a pod shows all
+//! Names decide what can go unseen. The API server never gives a generated name to a second pod, so such a pod shows all
 //! there is to know of it, but for runs that lie further back than its kubelet reports. A name that can be used again, such
-//! as a `StatefulSet`'s, is accounted for only while the operator knows each pod that had it: a pod that came and went
-//! unseen may have left a process behind.
+//! as a `StatefulSet`'s, is accounted for as long as each pod that had it is known to have ended. Host names and names of
+//! nodes are shared by pods of any name, so they are accounted for only while nothing went unseen at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leadergroup_api::{Account, AccountGap, AccountedPod, LostPod};
-use leadergroup_identity::PodNames;
+use leadergroup_api::{Account, AccountGap, AccountedPod};
 
-use crate::index::Snapshot;
-use crate::model::{Gone, Pod};
+use crate::index::{Plan, Snapshot};
+use crate::model::{Container, Gone, Node, Pod};
 
-/// How many lost pods a status lists.
-const MAX_LOST: usize = 32;
 /// How many accounted pods a status lists.
 const MAX_ACCOUNTED: usize = 128;
 
@@ -27,17 +24,16 @@ const MAX_ACCOUNTED: usize = 128;
 pub struct AccountState {
     /// As the status shows it.
     pub account: Account,
+    /// What may have gone unseen since the account began. It stays: no later term makes up for it. The status needs not say
+    /// so, since to another operator it is the same.
+    unseen: Option<AccountGap>,
     holder: String,
     lease_name: String,
     lease_uid: String,
-    /// What was lost in this term for every identity.
-    gap: Option<AccountGap>,
     /// Which unbroken stretch of the pods' watch it was last brought up to.
     epoch: u64,
     /// How many pods that may live the index had forgotten then.
     forgotten: u64,
-    /// The last pod of a name that no pod has now, and in which stretch its end was seen.
-    ended: BTreeMap<String, (String, u64)>,
 }
 
 /// What was known before, as a decision finds it.
@@ -49,50 +45,72 @@ pub struct Before<'a> {
     pub stored: Option<&'a Account>,
     /// The holder that the status names.
     pub stored_holder: Option<&'a str>,
+    /// The Lease that the status names.
+    pub stored_lease: Option<&'a str>,
+}
+
+impl Before<'_> {
+    fn account(&self) -> Option<&Account> {
+        self.state.map(|state| &state.account).or(self.stored)
+    }
+
+    /// Whether the account is one of the same Lease.
+    fn is_of(&self, lease_name: &str) -> bool {
+        let known = self.state.map(|state| &*state.lease_name).or(self.stored_lease);
+        self.account().is_some() && known == Some(lease_name)
+    }
+
+    /// Whether it is of the present term.
+    fn is_of_term(&self, snapshot: &Snapshot<'_>, holder: &str) -> bool {
+        let is_same = match self.state {
+            Some(state) => state.holder == holder && Some(&state.lease_uid) == snapshot.lease.map(|lease| &lease.uid),
+            None => self.stored_holder == Some(holder),
+        };
+        self.is_of(&snapshot.plan.lease_name) && is_same
+    }
+
+    /// What may have gone unseen since.
+    fn missed(&self, snapshot: &Snapshot<'_>) -> Option<AccountGap> {
+        self.account()?;
+        let Some(state) = self.state else { return Some(AccountGap::WatchGap) };
+        if state.epoch != snapshot.pods.epoch() {
+            return Some(AccountGap::WatchGap);
+        }
+        (state.forgotten != snapshot.pods.forgotten()).then_some(AccountGap::TooManyLost)
+    }
 }
 
 /// The account as this decision leaves it.
 pub fn follow(snapshot: &Snapshot<'_>, before: Before<'_>) -> AccountState {
     let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
-    let mut ledger = Ledger::new(snapshot, before);
-    if before.state.is_none() {
-        ledger.note_gone_before(snapshot);
-    }
-    for name in ledger.names() {
-        ledger.follow_name(snapshot, &name);
-    }
-    for pod in tracked(snapshot) {
-        ledger.note_runs(snapshot, pod);
-    }
-    for gone in &snapshot.gone {
-        ledger.note_gone(snapshot, gone);
-    }
-    ledger.prune(snapshot, holder);
-
-    let forgotten = snapshot.pods.forgotten();
-    let has_forgotten = forgotten > before.state.map_or(0, |state| state.forgotten);
-    let was_full = before.state.map(|state| &state.account).or(before.stored).is_some_and(|account| account.overflow);
-    let overflow = ledger.is_full() || has_forgotten || was_full;
+    let known = before.account();
+    let missed = before.missed(snapshot);
+    let unseen = before.state.and_then(|state| state.unseen).or(missed);
+    // The counts are of the watched containers.
+    let pods = known.filter(|account| account.containers == snapshot.plan.watched).into_iter().flat_map(|a| &a.pods);
+    let pods = pods.map(|pod| (pod.name.as_str(), pod)).collect();
+    let mut ledger = Ledger { snapshot, pods, missed, unseen }.brought_up();
     let gap = gap(snapshot, before, holder);
-    let lost = ledger.lost.iter().find(|lost| is_obstacle(snapshot, holder, lost)).map(|lost| lost.reason);
-    let reason = gap.or(lost).or(overflow.then_some(AccountGap::TooManyLost)).filter(|_| !holder.is_empty());
-    ledger.lost.truncate(MAX_LOST);
+    let prior = known.filter(|_| before.is_of_term(snapshot, holder)).and_then(|account| account.reason);
+    let reason = prior.or_else(|| reason(snapshot, holder, gap, unseen, &ledger)).filter(|_| !holder.is_empty());
+    while ledger.len() > MAX_ACCOUNTED {
+        ledger.pop_last();
+    }
     let account = Account {
         complete: reason.is_none(),
         reason,
-        pods: ledger.pods.into_values().take(MAX_ACCOUNTED).collect(),
-        lost: ledger.lost,
-        overflow,
+        gap,
+        containers: snapshot.plan.watched.clone(),
+        pods: ledger.into_values().collect(),
     };
     AccountState {
         account,
+        unseen,
         holder: holder.to_owned(),
         lease_name: snapshot.plan.lease_name.clone(),
         lease_uid: snapshot.lease.map(|lease| lease.uid.clone()).unwrap_or_default(),
-        gap,
         epoch: snapshot.pods.epoch(),
-        forgotten,
-        ended: ledger.ended,
+        forgotten: snapshot.pods.forgotten(),
     }
 }
 
@@ -101,34 +119,23 @@ fn tracked<'a>(snapshot: &'a Snapshot<'_>) -> impl Iterator<Item = &'a Pod> {
     snapshot.candidates.iter().chain(&snapshot.others).copied()
 }
 
-/// What was lost in this term, whichever pod wrote the Lease.
+/// The pods that may have written the Lease.
+fn fitting<'a>(snapshot: &'a Snapshot<'_>, holder: &'a str) -> impl Iterator<Item = &'a Pod> {
+    let existing = tracked(snapshot).filter(|pod| snapshot.plan.identity.fits(holder, *pod));
+    existing.chain(snapshot.gone.iter().map(|gone| &gone.pod))
+}
+
+/// What was lost in this term, whichever pod wrote the Lease. An account that begins later than the term lacks its
+/// beginning.
 fn gap(snapshot: &Snapshot<'_>, before: Before<'_>, holder: &str) -> Option<AccountGap> {
-    let lease = snapshot.lease.filter(|_| !holder.is_empty())?;
-    if lease.is_restored {
-        return Some(AccountGap::LeaseRestored);
+    if holder.is_empty() {
+        return None;
     }
-    let is_unique = is_unique(snapshot, holder);
-    let name = snapshot.plan.identity.only_name(holder);
-    let account = before.state.map(|state| &state.account).or(before.stored);
-    let by_name = name.is_some_and(|name| account.is_some_and(|known| known.pods.iter().any(|pod| pod.name == name)));
-    // Where names tell what may have come and gone, the ledger has it.
-    let unseen = |gap: AccountGap, matters: bool| (matters && !is_unique).then_some(gap);
-    match before.state {
-        Some(state) if state.holder == holder && state.lease_uid == lease.uid => {
-            let had_gap = state.epoch != snapshot.pods.epoch();
-            state.gap.or_else(|| unseen(AccountGap::WatchGap, had_gap && !by_name))
-        }
-        Some(state) if state.lease_name != snapshot.plan.lease_name => unseen(AccountGap::NotSeenFromStart, true),
-        Some(_) => None,
-        None if saw_term_begin(snapshot, holder) => None,
-        None => match before.stored.filter(|_| before.stored_holder == Some(holder)) {
-            Some(stored) => {
-                let carried = stored.reason.filter(|_| !stored.complete);
-                carried.or_else(|| unseen(AccountGap::WatchGap, !by_name))
-            }
-            None => unseen(AccountGap::NotSeenFromStart, true),
-        },
+    if before.is_of_term(snapshot, holder) {
+        return before.account().and_then(|account| account.gap);
     }
+    let is_later = !before.is_of(&snapshot.plan.lease_name) && !saw_term_begin(snapshot, holder);
+    is_later.then_some(AccountGap::NotSeenFromStart)
 }
 
 /// Whether this operator, though it decides for the first time, saw the present term begin and every pod since.
@@ -139,207 +146,154 @@ fn saw_term_begin(snapshot: &Snapshot<'_>, holder: &str) -> bool {
     })
 }
 
+/// Why the account is incomplete, if it was complete until now.
+fn reason(
+    snapshot: &Snapshot<'_>,
+    holder: &str,
+    gap: Option<AccountGap>,
+    unseen: Option<AccountGap>,
+    ledger: &BTreeMap<String, AccountedPod>,
+) -> Option<AccountGap> {
+    if snapshot.lease.is_some_and(|lease| lease.is_restored) {
+        return Some(AccountGap::LeaseRestored);
+    }
+    let name = snapshot.plan.identity.only_name(holder);
+    let is_listed = name.is_some_and(|name| ledger.get(&name).is_some_and(|pod| !pod.unique_name));
+    let by_others = gap.or(unseen.filter(|_| !is_listed)).filter(|_| !is_unique(snapshot, holder));
+    let by_pods = || {
+        let nodes = &snapshot.nodes;
+        fitting(snapshot, holder).find_map(|pod| pod_gap(snapshot.plan, nodes, ledger.get(&pod.name), pod))
+    };
+    by_others.or_else(by_pods).or_else(|| outlived(snapshot, holder))
+}
+
 /// Whether no pod but one that is known can go by this identity: it contains the pod's UID, or a generated name.
 fn is_unique(snapshot: &Snapshot<'_>, holder: &str) -> bool {
-    let name = snapshot.plan.identity.only_name(holder);
-    let existing = tracked(snapshot).filter(|pod| snapshot.plan.identity.fits(holder, *pod));
-    let mut pods = existing.chain(snapshot.gone.iter().map(|gone| &gone.pod));
-    snapshot.plan.identity.names_uid()
-        || pods.any(|pod| name.as_ref() == Some(&pod.name) && pod.name_is_generated && !pod.name_is_cut())
+    let identity = &snapshot.plan.identity;
+    let name = identity.only_name(holder);
+    // A static pod has the same UID on a machine that replaces its node.
+    let has_static = || fitting(snapshot, holder).any(|pod| pod.mirror_uid.is_some());
+    identity.names_uid() && !has_static()
+        || fitting(snapshot, holder).any(|pod| name.as_ref() == Some(&pod.name) && pod.name_is_unique())
 }
 
-/// Whether a process of that pod may have written the Lease. A deleted pod that is remembered is judged as a pod.
-fn is_obstacle(snapshot: &Snapshot<'_>, holder: &str, lost: &LostPod) -> bool {
-    let is_it = |gone: &&&Gone| gone.pod.name == lost.name && Some(&gone.pod.uid) == lost.uid.as_ref();
-    let shows_all = |gone: &Gone| {
-        snapshot.plan.watched_of(&gone.pod).all(|container| container.gap.is_none())
-            && !ran_elsewhere(snapshot, &gone.pod)
-    };
-    let is_judged = lost.reason == AccountGap::DeletedWithoutReport
-        && snapshot.gone.iter().find(is_it).is_some_and(|gone| shows_all(gone));
-    !is_judged && fits(snapshot, holder, lost)
+/// A deleted pod whose processes may live beside another that may be the holder. On its own it is judged as a pod.
+fn outlived(snapshot: &Snapshot<'_>, holder: &str) -> Option<AccountGap> {
+    let is_only = fitting(snapshot, holder).nth(1).is_none();
+    let may_live = snapshot.gone.iter().any(|gone| may_live(snapshot.plan, gone));
+    (!is_only && may_live).then_some(AccountGap::DeletedWithoutReport)
 }
 
-/// Whether the pod ran on another machine than the one that has its node's name now.
-fn ran_elsewhere(snapshot: &Snapshot<'_>, pod: &Pod) -> bool {
-    let node = pod.node.as_deref().and_then(|node| snapshot.nodes.iter().find(|(name, _)| *name == node));
-    node.is_some_and(|(_, node)| node.replaced_machine_of(pod))
+/// Whether watched processes of the deleted pod may live.
+fn may_live(plan: &Plan, gone: &Gone) -> bool {
+    let lacks_one = plan.watched.iter().any(|name| !gone.pod.containers.iter().any(|c| c.name == *name));
+    lacks_one && !gone.pod.shared_pid || gone.may_live(plan.watched_of(&gone.pod))
 }
 
-fn fits(snapshot: &Snapshot<'_>, holder: &str, lost: &LostPod) -> bool {
-    let uid = lost.uid.as_deref().unwrap_or_default();
-    let node = lost.host_network_node.as_deref();
-    let hostname = lost.hostname.as_deref();
-    let names = PodNames { name: &lost.name, uid, node, hostname, host_network: node.is_some() };
-    snapshot.plan.identity.fits(holder, names)
+/// What is not known of the pod's watched containers. `known` is what the account says of the pod's name.
+pub(super) fn pod_gap(
+    plan: &Plan,
+    nodes: &[(&str, &Node)],
+    known: Option<&AccountedPod>,
+    pod: &Pod,
+) -> Option<AccountGap> {
+    let node = pod.node.as_deref().and_then(|node| nodes.iter().find(|(name, _)| *name == node));
+    let ran_elsewhere = node.is_some_and(|(_, node)| node.replaced_machine_of(pod));
+    let has_unseen_run = ended_before(plan, pod).is_some_and(|ended| match known {
+        Some(known) if known.uid == pod.object_uid() => ended > known.ended_runs.saturating_add(1),
+        // The name was followed to a later pod.
+        Some(known) => known.unique_name,
+        None => true,
+    });
+    plan.watched_of(pod)
+        .find_map(|container| container.gap)
+        .or(ran_elsewhere.then_some(AccountGap::NodeReplaced))
+        .or(has_unseen_run.then_some(AccountGap::UnseenRun))
 }
 
-/// The lists of an account while they are brought up to date.
-struct Ledger {
-    pods: BTreeMap<String, AccountedPod>,
-    lost: Vec<LostPod>,
-    ended: BTreeMap<String, (String, u64)>,
-    reused: BTreeSet<String>,
-    /// There was an account before this decision.
-    had_account: bool,
+/// How many runs of its watched containers had ended when the pod was first seen, if some of their ends could not be seen.
+fn ended_before(plan: &Plan, pod: &Pod) -> Option<u32> {
+    let before = plan.watched_of(pod).map(|container| container.ended_before.unwrap_or(container.ended_runs));
+    let some_unseen = plan.watched_of(pod).any(|container| container.ended_before.is_some());
+    some_unseen.then(|| before.fold(0, u32::saturating_add))
 }
 
-impl Ledger {
-    fn new(snapshot: &Snapshot<'_>, before: Before<'_>) -> Self {
-        let account = before.state.map(|state| &state.account).or(before.stored);
-        let pods = account.into_iter().flat_map(|account| &account.pods);
-        let reusable = tracked(snapshot).filter(|pod| pod.name_is_reusable()).map(|pod| pod.name.clone());
-        Self {
-            pods: pods.map(|pod| (pod.name.clone(), pod.clone())).collect(),
-            lost: account.map(|account| account.lost.clone()).unwrap_or_default(),
-            ended: before.state.map(|state| state.ended.clone()).unwrap_or_default(),
-            reused: reusable.collect(),
-            had_account: account.is_some(),
-        }
+/// What is accounted for, while it is brought up to date.
+struct Ledger<'a> {
+    snapshot: &'a Snapshot<'a>,
+    pods: BTreeMap<&'a str, &'a AccountedPod>,
+    /// What may have gone unseen since the last decision.
+    missed: Option<AccountGap>,
+    /// What may have gone unseen since the account began.
+    unseen: Option<AccountGap>,
+}
+
+impl Ledger<'_> {
+    fn brought_up(&self) -> BTreeMap<String, AccountedPod> {
+        let plan = self.snapshot.plan;
+        let has_history = |pod: &&Pod| !pod.name_is_generated || plan.watched_of(pod).any(Container::hides_runs);
+        let tracked = tracked(self.snapshot).filter(has_history).map(|pod| pod.name.as_str());
+        let names: BTreeSet<&str> = self.pods.keys().copied().chain(tracked).collect();
+        names.into_iter().filter_map(|name| Some((name.to_owned(), self.follow(name)?))).collect()
     }
 
-    fn names(&self) -> BTreeSet<String> {
-        self.pods.keys().chain(&self.reused).cloned().collect()
-    }
-
-    fn is_full(&self) -> bool {
-        self.lost.len() > MAX_LOST || self.pods.len() > MAX_ACCOUNTED
-    }
-
-    fn lose(&mut self, lost: LostPod) {
-        if !self.lost.iter().any(|known| known.name == lost.name && known.uid == lost.uid) {
-            self.lost.push(lost);
-        }
-    }
-
-    /// Brings a name up to the pod that has it now, or to the end of the last that had it.
-    fn follow_name(&mut self, snapshot: &Snapshot<'_>, name: &str) {
-        let gone: Vec<_> = snapshot.pods.gone_named(name).into_iter().filter(|gone| gone.pod.name == name).collect();
-        for gone in gone.iter().filter(|gone| gone.may_live()) {
-            self.lose(lost_pod(&gone.pod, AccountGap::DeletedWithoutReport));
-        }
-        let present = snapshot.pods.get(name);
-        if let Some(known) = self.pods.get(name).cloned()
-            && present.is_none_or(|pod| pod.object_uid() != known.uid)
-        {
-            let last = gone.iter().find(|gone| gone.pod.object_uid() == known.uid);
-            if let Some(last) = last.filter(|gone| gone.seen && !gone.may_live()) {
-                self.ended.insert(name.to_owned(), (known.uid.clone(), last.epoch));
+    /// The name as it is accounted for now, if it is.
+    fn follow(&self, name: &str) -> Option<AccountedPod> {
+        let known = self.pods.get(name).copied();
+        match self.snapshot.pods.get(name) {
+            Some(pod) if pod.name_is_generated => self.accounted(pod, known),
+            None if known.is_some_and(|known| known.unique_name) => {
+                known.filter(|known| self.may_be_held(known)).cloned()
             }
-            let seen_to_end = self.ended.get(name).filter(|(uid, _)| *uid == known.uid).map(|(_, epoch)| *epoch);
-            let is_unbroken = match present {
-                Some(pod) => {
-                    let last_seen = seen_to_end.or(last.filter(|gone| gone.seen).map(|gone| gone.epoch));
-                    !pod.after_gap && last_seen == Some(pod.epoch)
-                }
-                None => seen_to_end.is_some() || last.is_some(),
-            };
-            if !is_unbroken {
-                let uid = last.is_none().then(|| known.uid.clone());
-                self.lose(LostPod { uid, unique_name: known.unique_name, ..unseen_pod(name) });
+            present => self.follow_reusable(name, present, known),
+        }
+    }
+
+    /// Whether the pod is gone, and the present holder may be it.
+    fn may_be_held(&self, known: &AccountedPod) -> bool {
+        self.snapshot.gone.iter().any(|gone| gone.pod.object_uid() == known.uid)
+    }
+
+    /// A name that can be used again. Each pod that had it since the account began has to be known to have ended, but for
+    /// the one that has it now.
+    fn follow_reusable(&self, name: &str, present: Option<&Pod>, known: Option<&AccountedPod>) -> Option<AccountedPod> {
+        let pods = &self.snapshot.pods;
+        // Others may go by it as their host name. One that is alive could go unseen by the next operator.
+        let gone = pods.gone_named(name);
+        let other_may_live = gone.iter().any(|gone| may_live(self.snapshot.plan, gone))
+            || pods.named(name).iter().any(|pod| pod.name != name && pod.may_live(&pod.containers));
+        let gone: Vec<_> = gone.into_iter().filter(|gone| gone.pod.name == name).collect();
+        let went_in_sight =
+            |uid: &str| gone.iter().any(|g| g.pod.object_uid() == uid && g.seen && g.epoch == pods.epoch());
+        let is_unbroken = match known {
+            Some(known) => {
+                let is_there = present.is_some_and(|pod| pod.object_uid() == known.uid);
+                is_there || self.missed.is_none() || went_in_sight(&known.uid)
             }
+            None => self.unseen.is_none(),
+        };
+        if !is_unbroken || other_may_live {
+            return None;
         }
-        match present {
-            Some(pod) if self.reused.contains(name) || pod.hides_runs() => {
-                self.ended.remove(name);
-                if pod.after_gap && self.had_account && !self.pods.contains_key(name) {
-                    self.lose(unseen_pod(name));
-                }
-                self.note_ended_before(pod);
-                self.pods.insert(name.to_owned(), accounted_pod(pod));
-            }
-            Some(_) => {}
-            None => {
-                if self.pods.get(name).is_some_and(|known| known.unique_name) {
-                    self.pods.remove(name);
-                }
-            }
+        if let Some(pod) = present {
+            return self.accounted(pod, known);
         }
+        let last = gone.iter().max_by_key(|gone| gone.at).map(|gone| gone.pod.object_uid().to_owned());
+        let uid = last.or_else(|| Some(known?.uid.clone()))?;
+        Some(AccountedPod { name: name.to_owned(), uid, unique_name: false, ended_runs: 0 })
     }
 
-    /// Pods that were deleted before this operator's first decision, and had more runs than they showed.
-    fn note_gone_before(&mut self, snapshot: &Snapshot<'_>) {
-        let names = self.names();
-        let of_names = names.iter().flat_map(|name| snapshot.pods.gone_named(name));
-        for gone in of_names.chain(snapshot.gone.iter().copied()) {
-            self.note_ended_before(&gone.pod);
+    fn accounted(&self, pod: &Pod, known: Option<&AccountedPod>) -> Option<AccountedPod> {
+        let plan = self.snapshot.plan;
+        let known = known.filter(|known| known.uid == pod.object_uid());
+        if pod_gap(plan, &self.snapshot.nodes, known, pod).is_some() {
+            return None;
         }
-    }
-
-    /// A pod that had more runs than it shows when it was first seen is accounted for by an operator before this one, up
-    /// to the one run that is shown for certain.
-    fn note_ended_before(&mut self, pod: &Pod) {
-        let Some(ended_before) = pod.ended_before() else { return };
-        let known = self.pods.get(&pod.name).filter(|known| known.uid == pod.object_uid());
-        let known = known.map_or(0, |known| known.ended_runs);
-        if ended_before > known.saturating_add(1) || known == 0 {
-            self.lose(lost_pod(pod, AccountGap::UnseenRun));
-        }
-    }
-
-    /// Runs of the pod that may live although another followed, and reports about it by another machine.
-    fn note_runs(&mut self, snapshot: &Snapshot<'_>, pod: &Pod) {
-        if !pod.name_is_reusable() && pod.hides_runs() && !self.pods.contains_key(&pod.name) {
-            self.note_ended_before(pod);
-            self.pods.insert(pod.name.clone(), accounted_pod(pod));
-        }
-        self.note_watched_gap(snapshot, pod);
-        if ran_elsewhere(snapshot, pod) {
-            self.lose(lost_pod(pod, AccountGap::NodeReplaced));
-        }
-    }
-
-    fn note_watched_gap(&mut self, snapshot: &Snapshot<'_>, pod: &Pod) {
-        if let Some(gap) = snapshot.plan.watched_of(pod).find_map(|container| container.gap) {
-            self.lose(lost_pod(pod, gap));
-        }
-    }
-
-    fn note_gone(&mut self, snapshot: &Snapshot<'_>, gone: &Gone) {
-        self.note_watched_gap(snapshot, &gone.pod);
-    }
-
-    /// Drops pods that are gone, whose names don't come again and which are not the holder.
-    fn prune(&mut self, snapshot: &Snapshot<'_>, holder: &str) {
-        // Where the identity may be another's by its beginning alone, a name that does not come again can still fit.
-        if snapshot.plan.identity.only_name(holder).is_none() && !snapshot.plan.identity.names_uid() {
-            return;
-        }
-        self.lost.retain(|lost| {
-            let exists = snapshot.pods.get(&lost.name).is_some_and(|pod| Some(&pod.uid) == lost.uid.as_ref());
-            exists || !lost.unique_name || fits(snapshot, holder, lost)
-        });
-    }
-}
-
-fn accounted_pod(pod: &Pod) -> AccountedPod {
-    AccountedPod {
-        name: pod.name.clone(),
-        uid: pod.object_uid().to_owned(),
-        unique_name: !pod.name_is_reusable(),
-        ended_runs: pod.ended_runs(),
-    }
-}
-
-fn lost_pod(pod: &Pod, reason: AccountGap) -> LostPod {
-    LostPod {
-        name: pod.name.clone(),
-        uid: Some(pod.uid.clone()),
-        unique_name: !pod.name_is_reusable(),
-        reason,
-        hostname: pod.hostname.clone().filter(|hostname| *hostname != pod.name),
-        host_network_node: pod.node.clone().filter(|_| pod.host_network),
-    }
-}
-
-/// A pod that may have had this name unseen.
-fn unseen_pod(name: &str) -> LostPod {
-    LostPod {
-        name: name.to_owned(),
-        uid: None,
-        unique_name: false,
-        reason: AccountGap::WatchGap,
-        hostname: None,
-        host_network_node: None,
+        Some(AccountedPod {
+            name: pod.name.clone(),
+            uid: pod.object_uid().to_owned(),
+            unique_name: pod.name_is_generated,
+            ended_runs: plan.watched_of(pod).map(|container| container.ended_runs).fold(0, u32::saturating_add),
+        })
     }
 }

@@ -6,6 +6,7 @@
 use leadergroup_api::{AccountGap, ReleaseForm, UnconfirmedPolicy, Verdict, library};
 use leadergroup_elector::Timing;
 
+use super::account::pod_gap;
 use super::action::{Action, Clear, Ground};
 use super::memory::{Memory, ReadPods};
 use super::{Wake, facts};
@@ -270,11 +271,15 @@ fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: No
     let missing: Vec<Gone> = known()
         .filter(|cached| was_asked_for(cached) && !read.pods.iter().any(|p| p.is_same(cached)))
         .filter(|cached| plan.identity.fits(holder, *cached))
-        .map(|cached| Gone { pod: cached.clone(), at: read.requested_at, seen: false, epoch: cached.epoch })
+        .map(|cached| Gone { pod: cached.clone(), at: read.requested_at, seen: false, epoch: snapshot.pods.epoch() })
         .collect();
     let pods: Vec<Pod> = read.pods.iter().map(|pod| with_history(known(), pod, now)).collect();
     // A run that may live, or one that nobody saw, is no less so in a reading.
-    let gap = |pod: &Pod| plan.identity.fits(holder, pod).then(|| plan.watched_of(pod).find_map(|c| c.gap)).flatten();
+    let account = memory.account.as_ref().map(|state| &state.account);
+    let accounted = |pod: &Pod| account?.pods.iter().find(|known| known.name == pod.name);
+    let gap = |pod: &Pod| {
+        plan.identity.fits(holder, pod).then(|| pod_gap(plan, &snapshot.nodes, accounted(pod), pod)).flatten()
+    };
     // The watch has yet to bring its deletion, and what came under its name since.
     let unseen = missing.iter().any(|gone| gone.pod.name_is_reusable()).then_some(AccountGap::WatchGap);
     facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap)).or(unseen);

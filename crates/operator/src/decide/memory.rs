@@ -157,7 +157,7 @@ impl Memory {
                 return LeaderGroupStatus::clone(mine);
             }
             if is_anothers {
-                self.status = None;
+                (self.status, self.account) = (None, None);
             }
         }
         if self.is_first() {
@@ -172,11 +172,22 @@ impl Memory {
     }
 
     /// What was known of the account before this decision.
-    pub fn before_account<'a>(&'a self, stored: &'a LeaderGroupStatus) -> Before<'a> {
+    pub fn before_account<'a>(&'a self, stored: &'a LeaderGroupStatus, snapshot: &'a Snapshot<'_>) -> Before<'a> {
+        let state = self.account.as_ref();
+        if let Some(former) = snapshot.former.as_ref().filter(|_| stored.account.is_none()) {
+            let (account, holder) = (Some(&former.account), former.holder.as_deref());
+            return Before {
+                state,
+                stored: account,
+                stored_holder: holder,
+                stored_lease: Some(&snapshot.plan.lease_name),
+            };
+        }
         Before {
-            state: self.account.as_ref(),
+            state,
             stored: stored.account.as_ref(),
             stored_holder: stored.holder.as_ref().map(|holder| holder.identity.as_str()),
+            stored_lease: stored.lease_name.as_deref(),
         }
     }
 

@@ -69,7 +69,7 @@ pub fn decide(snapshot: &Snapshot<'_>, mut memory: Memory, now: Now) -> (Decisio
 
 fn decide_with(snapshot: &Snapshot<'_>, memory: &mut Memory, now: Now) -> Decision {
     let stored = memory.base(snapshot.group);
-    memory.account = Some(account::follow(snapshot, memory.before_account(&stored)));
+    memory.account = Some(account::follow(snapshot, memory.before_account(&stored, snapshot)));
     let base = takeover::catch_up(&stored, snapshot, memory).map_or(Cow::Borrowed(&stored), Cow::Owned);
     let judgement = judge_group(snapshot, memory, now);
     memory.note(snapshot, &judgement, &base, now);

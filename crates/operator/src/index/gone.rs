@@ -26,7 +26,7 @@ impl Entry {
     /// Whether a later pod of the same name could be taken for it, so that forgetting it would hide a process that may
     /// live.
     fn is_lost(&self) -> bool {
-        self.gone.may_live() && self.gone.pod.name_is_reusable()
+        self.gone.may_live(&self.gone.pod.containers) && self.gone.pod.name_is_reusable()
     }
 
     fn is_recent(&self) -> bool {

@@ -4,6 +4,7 @@
 //! A watch that was interrupted lists everything again. The index compares that list with what it has, so an object
 //! deleted meanwhile is noticed too; its last known state is kept, and that it was deleted proves nothing more.
 
+mod former;
 mod gone;
 mod group;
 mod holders;
@@ -24,6 +25,8 @@ use kube::core::error_boundary::InvalidObject;
 use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 
+pub use former::Former;
+use former::FormerAccounts;
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
 use holders::Holders;
@@ -96,6 +99,8 @@ pub struct Snapshot<'a> {
     pub gone: Vec<&'a Gone>,
     /// What else is known of the namespace's pods.
     pub pods: PodsView<'a>,
+    /// The account of a group of this Lease that was deleted, where this one has none.
+    pub former: Option<Former>,
     /// The nodes of all those pods.
     pub nodes: Vec<(&'a str, &'a Node)>,
     /// This operator may not read nodes, so nothing is known about any.
@@ -120,6 +125,7 @@ pub struct Index {
     gone: GonePods,
     /// Namespaces that have, or had, groups: what is deleted there is remembered.
     grouped: HashSet<String>,
+    former: FormerAccounts,
     tenures: Tenures,
     members: Members,
     routes: Routes,
@@ -195,13 +201,13 @@ impl Index {
                 }
                 Event::InitApply(pod) => {
                     self.listing[2].saw(within, Key::of(&pod.metadata));
-                    self.apply_pod(within, pod, true, now);
+                    self.apply_pod(within, pod, now);
                 }
-                Event::Apply(pod) => self.apply_pod(within, pod, false, now),
+                Event::Apply(pod) => self.apply_pod(within, pod, now),
                 Event::Delete(pod) => {
                     let key = Key::of(&pod.metadata);
                     // The event carries the pod's last state.
-                    self.apply_pod(within, pod, false, now);
+                    self.apply_pod(within, pod, now);
                     self.delete_pod(&key, true, now);
                 }
                 Event::InitDone => {
@@ -298,6 +304,7 @@ impl Index {
         let plan = group.plan.as_ref().ok()?;
         let lease_key = Key::new(&key.namespace, &plan.lease_name);
         let lease = self.leases.get(&lease_key);
+        let has_account = group.status.as_ref().is_some_and(|status| status.account.is_some());
         let pods = PodsView { all: &self.pods, gone: &self.gone, namespace: &group.key.namespace };
         let candidates: Vec<_> = self.members.of(key).filter_map(|name| pods.get(name)).collect();
         let holder = lease.and_then(|l| l.record.holder());
@@ -325,6 +332,7 @@ impl Index {
             others,
             gone,
             pods,
+            former: if has_account { None } else { self.former.of(&lease_key) },
             nodes: node_names.iter().filter_map(|n| Some((*n, self.nodes.get(*n)?))).collect(),
             nodes_hidden: self.nodes_hidden,
             routes: self.routes.observed(key, &group.uid, plan.routing.as_ref()),
@@ -393,6 +401,13 @@ impl Index {
             *known = group;
             return;
         }
+        let leases = [&group, self.groups.get(&key).unwrap_or(&group)].map(|group| group.plan.as_ref().ok());
+        if let [Some(plan), Some(known)] = leases
+            && plan.lease_name != known.lease_name
+        {
+            // Nobody watched that other Lease for this group.
+            self.tenures.remove_group(&key);
+        }
         self.forget_group(&key);
         if let Ok(plan) = &group.plan {
             let lease_key = Key::new(&key.namespace, &plan.lease_name);
@@ -413,6 +428,10 @@ impl Index {
 
     fn delete_group(&mut self, key: &Key) {
         self.invalid.remove(key);
+        let deleted = self.groups.get(key).map(|group| (group.plan.as_ref().ok(), group.status.as_ref()));
+        if let Some((Some(plan), Some(status))) = deleted {
+            self.former.keep(Key::new(&key.namespace, &plan.lease_name), status);
+        }
         self.forget_group(key);
         self.tenures.remove_group(key);
         self.touch(key);

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use leadergroup_api::AccountGap;
+
 use super::gone::GonePods;
 use super::listing::Within;
 use super::{Cause, Index, Key, remove_from};
@@ -57,11 +59,10 @@ impl Pods {
         self.watches.get(&Some(Arc::from(namespace))).or_else(|| self.watches.get(&None))
     }
 
-    /// Notes the version of a pod that the watch brought; returns the watch's epoch.
-    fn saw(&mut self, within: Within<'_>, version: Option<&str>) -> u64 {
+    /// Notes the version of a pod that the watch brought.
+    fn saw(&mut self, within: Within<'_>, version: Option<&str>) {
         let watch = self.watches.entry(within.cloned()).or_default();
         watch.version = watch.version.max(version.and_then(|v| v.parse().ok()).unwrap_or(0));
-        watch.epoch
     }
 
     fn insert(&mut self, key: &Key, pod: Pod) {
@@ -147,10 +148,9 @@ impl<'a> PodsView<'a> {
 }
 
 impl Index {
-    /// `listed` says that the pod came by a list, so that others may have gone unseen before it.
-    pub(super) fn apply_pod(&mut self, within: Within<'_>, wire: PodWire, listed: bool, now: Now) {
+    pub(super) fn apply_pod(&mut self, within: Within<'_>, wire: PodWire, now: Now) {
         let key = Key::of(&wire.metadata);
-        let epoch = self.pods.saw(within, wire.metadata.resource_version.as_deref());
+        self.pods.saw(within, wire.metadata.resource_version.as_deref());
         let mut pod = Pod::from(wire);
         let known = self.pods.get(&key.namespace, &key.name);
         if known.is_some_and(|old| !old.is_same(&pod)) {
@@ -158,7 +158,6 @@ impl Index {
             self.delete_pod(&key, false, now);
         }
         let known = self.pods.get(&key.namespace, &key.name);
-        (pod.epoch, pod.after_gap) = (epoch, listed);
         if pod.phase == Phase::Terminal && known.is_none_or(|old| old.phase != Phase::Terminal) {
             pod.phase_seen = self.phase_seen(&pod, known.is_some());
         }
@@ -216,6 +215,10 @@ impl Index {
         let Some(mut pod) = self.pods.remove(key) else { return };
         if pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::Found {
             pod.phase_seen = self.last_phase_seen(&pod);
+        }
+        let node = pod.node.as_deref().and_then(|node| self.nodes.get(node));
+        if node.is_some_and(|node| node.replaced_machine_of(&pod)) {
+            pod.lose(AccountGap::NodeReplaced);
         }
         let held = self.held_by(&key.namespace, &pod);
         let mut touched = self.members.remove_pod(key);

@@ -208,7 +208,7 @@ fn by_candidates(facts: &Facts<'_>, lease: &Lease, holder: &str, mine: &[Fit<'_>
 /// The pods that the identity fits and that may have written the Lease: one that was never bound to a node has not run.
 fn fits<'a>(facts: &Facts<'a>, holder: &str) -> Vec<Fit<'a>> {
     let existing = facts.candidates.iter().chain(&facts.others).filter(|pod| pod.node.is_some());
-    let gone = facts.gone.iter().filter(|gone| gone.pod.node.is_some() || !gone.seen);
+    let gone = facts.gone.iter().filter(|gone| gone.pod.node.is_some() && !never_ran(facts, &gone.pod) || !gone.seen);
     let existing = existing.map(|pod| Fit { pod, gone: false });
     let gone = gone.map(|gone| Fit { pod: &gone.pod, gone: true });
     existing.chain(gone).filter(|f| facts.identity.fits(holder, f.pod)).collect()
@@ -277,6 +277,12 @@ pub fn has_ended(facts: &Facts<'_>, pod: &Pod) -> bool {
                 && node_of(facts, pod).is_some_and(|node| node.ready && node.is_machine_of(pod))
         }
     }
+}
+
+/// Whether the kubelet ended the pod before any of its containers had run.
+fn never_ran(facts: &Facts<'_>, pod: &Pod) -> bool {
+    let none_ran = !pod.containers.is_empty() && pod.containers.iter().all(Container::never_ran);
+    none_ran && pod.phase == Phase::Terminal && !pod.by_pod_gc && !is_in_doubt(facts, pod)
 }
 
 /// Whether a terminal phase is not known to be the word of the pod's own kubelet.

@@ -22,6 +22,8 @@ pub struct Container {
     pub restarts: Restarts,
     /// Its identifier is one of a container runtime that runs beside a kubelet.
     pub has_runtime: bool,
+    /// Its kubelet reports an identifier: a runtime has created it.
+    pub is_created: bool,
     /// How many of its runs have ended, by its kubelet's count.
     pub ended_runs: u32,
     /// Why one of its earlier runs may live. It stays, whatever later runs do. Set by [`Container::follow`].
@@ -82,7 +84,9 @@ pub struct Run {
 
 /// Reasons given for a container whose end nobody saw: by a kubelet that does not find it any more, by containerd that
 /// lost its state (for a process that may run on), by virtual-kubelet whose provider does not find it.
-const UNWITNESSED_REASONS: [&str; 4] = ["ContainerStatusUnknown", "Unknown", "NotFound", RESTARTING_ALL];
+const UNWITNESSED_REASONS: [&str; 4] = [STATUS_UNKNOWN, "Unknown", "NotFound", RESTARTING_ALL];
+/// A kubelet's reason for a container that its runtime does not know.
+const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 /// The reason for the end of each container of a pod whose rules restart all of them at once. It has no times.
 const RESTARTING_ALL: &str = "RestartingAllContainers";
 /// Exit codes that a process can leave and that no runtime makes up: containerd reports 255 for a process it lost.
@@ -120,6 +124,7 @@ impl Container {
                 last: None,
                 restarts,
                 has_runtime: false,
+                is_created: false,
                 ended_runs: 0,
                 gap,
                 ended_before: None,
@@ -140,6 +145,7 @@ impl Container {
             last: run(&status.last_state),
             restarts,
             has_runtime: status.container_id.as_deref().is_some_and(names_runtime),
+            is_created: status.container_id.as_deref().is_some_and(|id| !id.is_empty()),
             ended_runs: 0,
             gap: None,
             ended_before: None,
@@ -210,6 +216,9 @@ impl Container {
     /// A kubelet shows two runs at most. An end that lies further back was witnessed only if it was seen when it was
     /// shown, so a count that grew by more than is shown leaves a run that may live.
     pub(super) fn follow(&mut self, before: Option<&Self>, now: Now) {
+        if before.is_some_and(Self::never_ran) && self.is_end_of_nothing() {
+            (self.state, self.ended_runs) = (State::Waiting(Some(STATUS_UNKNOWN.to_owned())), 0);
+        }
         let marked: Vec<_> =
             before.into_iter().flat_map(Self::finished).filter(|r| r.ahead).map(|r| r.finished_at).collect();
         for run in self.finished_mut() {
@@ -227,6 +236,14 @@ impl Container {
             Some(before) => before.ended_before,
             None => self.hides_runs().then_some(self.ended_runs),
         };
+    }
+
+    /// Whether it is reported as ended although no runtime ever created it: a kubelet completes the report of a pod so whose
+    /// image never came.
+    fn is_end_of_nothing(&self) -> bool {
+        let State::Terminated(run) = &self.state else { return false };
+        let is_first = self.last.is_none() && self.ended_runs == 1;
+        !self.is_created && is_first && run.finished_at.is_none() && run.reason.as_deref() == Some(STATUS_UNKNOWN)
     }
 
     /// The container as its pod is reported without it: none of its ends proves anything.

@@ -1,7 +1,8 @@
 //! Every order of events in small worlds, before the real engine: no live leader is cleared before its Lease expires.
 //!
-//! The worlds have one reusable name, such as a `StatefulSet` gives, and one node that is ready. Two pods have the name one
-//! after the other, with three runs of their containers in all. Any process of them may renew, release or take the Lease,
+//! In the worlds, processes go by one name that comes again, such as a `StatefulSet` gives, or as the node has whose network
+//! they use; there is one node, and it is ready. Two pods have the name one after the other, with three runs of their
+//! containers in all. Any process of them may renew, release or take the Lease,
 //! also one whose pod's object is gone, or whose end the runtime has made up. A run may end unseen: its kubelet reports at
 //! once or later, and shows two runs at most.
 //!
@@ -29,7 +30,7 @@ use std::time::Instant;
 use bounds::{Bounds, Events};
 use model::Account;
 use stateright::{Checker, HasDiscoveries, Model};
-use world::Holder;
+use world::{Holder, Naming};
 
 /// How many steps in a row there are by default: under a minute as `make test` builds the model.
 const DEPTH: usize = 5;
@@ -41,14 +42,24 @@ const ONE_TERM: Bounds =
 const SEVERAL_TERMS: Bounds =
     Bounds { events: Events { releases: 1, others: 1, gaps: 0, ..ONE_TERM.events }, ..ONE_TERM };
 
+/// The same, and the watch of pods is interrupted before.
+const NODE_NAME: Bounds = Bounds { events: Events { invented: 0, gaps: 1, ..SEVERAL_TERMS.events }, ..SEVERAL_TERMS };
+
 #[test]
 fn never_clears_live_leader_of_first_term() {
-    check("one term", Account { bounds: ONE_TERM, begins_with: Holder::Ours, depth: depth() });
+    check("one term", Account { bounds: ONE_TERM, naming: Naming::Pod, begins_with: Holder::Ours, depth: depth() });
 }
 
 #[test]
 fn never_clears_live_leader_of_later_term() {
-    check("several terms", Account { bounds: SEVERAL_TERMS, begins_with: Holder::Other, depth: depth() });
+    let bounds = SEVERAL_TERMS;
+    check("several terms", Account { bounds, naming: Naming::Pod, begins_with: Holder::Other, depth: depth() });
+}
+
+#[test]
+fn never_clears_live_leader_that_goes_by_node() {
+    let bounds = NODE_NAME;
+    check("name of the node", Account { bounds, naming: Naming::Node, begins_with: Holder::Other, depth: depth() });
 }
 
 /// Checks every order; prints how many states there were, and one way to each state of interest.

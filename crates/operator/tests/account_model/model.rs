@@ -13,7 +13,7 @@ use crate::bounds::{Bounds, Events, Leading};
 use crate::operators::{Operators, Sight};
 use crate::support::api::{Api, Kind};
 use crate::support::{group, micro_time, node};
-use crate::world::{Holder, NAME, Run, World};
+use crate::world::{Holder, Naming, Run, World};
 
 /// The step of time, in milliseconds: one that a kubelet's clock shows.
 const TICK: u64 = 1_000;
@@ -114,6 +114,7 @@ impl Hash for State {
 #[derive(Clone, Copy, Debug)]
 pub struct Account {
     pub bounds: Bounds,
+    pub naming: Naming,
     /// Who holds the Lease when the model begins.
     pub begins_with: Holder,
     /// Steps in a row.
@@ -122,16 +123,16 @@ pub struct Account {
 
 impl Account {
     /// The pod's first run leads, or another candidate does.
-    fn beginning(holder: Holder) -> State {
+    fn beginning(naming: Naming, holder: Holder) -> State {
         let begins_at = RENEWALS * RENEWAL_INTERVAL;
         let leads_since = (holder == Holder::Ours).then_some(begins_at - RENEWAL_INTERVAL);
-        let world = World::new(leads_since);
+        let world = World::new(naming, leads_since);
         let mut api = Api::default();
         api.put(Kind::Node, node("n1", true, false));
         api.put(Kind::Group, group(&json!({"staleHolder": {"onRestart": "Clear"}})));
         api.put(Kind::Pod, world.object(0));
         let mut operators = Operators::around(api, 0);
-        let identity = if holder == Holder::Ours { NAME } else { OTHER };
+        let identity = if holder == Holder::Ours { world.identity() } else { OTHER };
         for _ in 0..RENEWALS {
             write_lease(&mut operators, Some(identity));
             operators.settle();
@@ -157,7 +158,7 @@ impl Model for Account {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![Self::beginning(self.begins_with)]
+        vec![Self::beginning(self.naming, self.begins_with)]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -229,19 +230,27 @@ impl Model for Account {
             Property::sometimes("a dead leader is cleared at once", |_, state: &State| {
                 state.cleared == Some(Leading::First)
             }),
+            Property::sometimes("a forced deletion is reported", |_, state: &State| {
+                state.stored_gap() == Some(AccountGap::DeletedWithoutReport)
+            }),
+        ];
+        if self.naming == Naming::Node {
+            properties.push(Property::sometimes("a gap is reported", |_, state: &State| {
+                state.stored_gap() == Some(AccountGap::WatchGap)
+            }));
+            return properties;
+        }
+        properties.extend([
             Property::sometimes("a restarted operator clears by the stored account", |_, state: &State| {
                 state.cleared == Some(Leading::Restarted)
             }),
             Property::sometimes("a standby clears after its takeover", |_, state: &State| {
                 state.cleared == Some(Leading::Standby)
             }),
-            Property::sometimes("a forced deletion is reported", |_, state: &State| {
-                state.stored_gap() == Some(AccountGap::DeletedWithoutReport)
-            }),
             Property::sometimes("an invented end is reported", |_, state: &State| {
                 state.stored_gap() == Some(AccountGap::UnwitnessedEnd)
             }),
-        ];
+        ]);
         if self.begins_with == Holder::Ours {
             properties.extend([
                 Property::sometimes("an unseen run is reported", |_, state: &State| {
@@ -282,7 +291,7 @@ impl State {
                 world.processes[process].leads = true;
                 world.processes[process].wrote_at = Some(now);
                 *holder = Holder::Ours;
-                write_lease(operators, Some(NAME));
+                write_lease(operators, Some(world.identity()));
             }
             Action::Release(process) => {
                 spent.releases += 1;
@@ -311,11 +320,11 @@ impl State {
             Action::Delete(pod) => {
                 world.pods[pod].exists = false;
                 world.pods[pod].is_reported = true;
-                operators.api.delete(Kind::Pod, NAME);
+                operators.api.delete(Kind::Pod, &world.pod_name(pod));
             }
             Action::Create(reported) => {
                 let pod = world.pods.len();
-                operators.api.put(Kind::Pod, World::object_before_report(pod));
+                operators.api.put(Kind::Pod, world.object_before_report(pod));
                 operators.settle();
                 world.create(now);
                 if reported == Report::AtOnce {

@@ -1,11 +1,20 @@
-//! The truth: pods of one reusable name, their processes, and what their kubelet knows.
+//! The truth: pods whose processes go by one name, those processes, and what their kubelet knows.
 
 use serde_json::{Value, json};
 
 use crate::support::{counted, ended, pod, running};
 
-/// The name of every pod, and the identity of every process of theirs.
-pub const NAME: &str = "web-0";
+/// By which name the pods' processes go, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Naming {
+    /// By the pod's, such as a `StatefulSet` gives again.
+    Pod,
+    /// By the node's, since the pods use its network. Each has a generated name of its own.
+    Node,
+}
+
+/// The node of all pods.
+const NODE: &str = "n1";
 
 /// The process of one run of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,14 +76,15 @@ pub enum Holder {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
+    naming: Naming,
     pub pods: Vec<Pod>,
     pub processes: Vec<Process>,
 }
 
 impl World {
     /// One pod whose first run has been reported.
-    pub fn new(leads_since: Option<u64>) -> Self {
-        let mut world = Self { pods: Vec::new(), processes: Vec::new() };
+    pub fn new(naming: Naming, leads_since: Option<u64>) -> Self {
+        let mut world = Self { naming, pods: Vec::new(), processes: Vec::new() };
         world.create(0);
         world.pods[0].is_reported = true;
         world.processes[0].leads = leads_since.is_some();
@@ -145,17 +155,33 @@ impl World {
         self.processes.iter().position(|process| process.is_alive && process.leads)
     }
 
+    /// The identity of every process.
+    pub fn identity(&self) -> &'static str {
+        match self.naming {
+            Naming::Pod => "web-0",
+            Naming::Node => NODE,
+        }
+    }
+
+    /// The name of that pod's object.
+    pub fn pod_name(&self, at: usize) -> String {
+        match self.naming {
+            Naming::Pod => self.identity().to_owned(),
+            Naming::Node => format!("web-bcdf{}", at + 2),
+        }
+    }
+
     /// The pod's object, with all that its kubelet knows.
     pub fn object(&self, at: usize) -> Value {
-        Self::object_with(at, &self.pods[at].known)
+        self.object_with(at, &self.pods[at].known)
     }
 
     /// The pod's object as its scheduler leaves it.
-    pub fn object_before_report(at: usize) -> Value {
-        Self::object_with(at, &Knowledge::default())
+    pub fn object_before_report(&self, at: usize) -> Value {
+        self.object_with(at, &Knowledge::default())
     }
 
-    fn object_with(at: usize, known: &Knowledge) -> Value {
+    fn object_with(&self, at: usize, known: &Knowledge) -> Value {
         let phase = match known.run {
             _ if known.is_terminal => "Failed",
             Run::Waiting => "Pending",
@@ -172,7 +198,13 @@ impl World {
         if !status.is_null() {
             status = counted(status, known.restarts);
         }
-        pod(NAME, &format!("u{at}"), "n1", phase, &[("app", status)])
+        let mut pod = pod(&self.pod_name(at), &format!("u{at}"), NODE, phase, &[("app", status)]);
+        if self.naming == Naming::Node {
+            pod["spec"]["hostNetwork"] = json!(true);
+            pod["metadata"]["generateName"] = json!("web-");
+            pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "web", "uid": "web", "controller": true}]);
+        }
+        pod
     }
 }
 

@@ -9,7 +9,7 @@ use proptest::strategy::Union;
 use crate::lies::Lie;
 use crate::sim::{Step, Which};
 use crate::support::api::Kind;
-use crate::world::setup::{Elector, Helper, Naming, Owner, RestartPolicy, Setup, VirtualMark};
+use crate::world::setup::{Elector, Helper, Host, Naming, Owner, RestartPolicy, Setup, VirtualMark};
 use crate::world::{Claim, Flaw, Invention, LEADER, Outlook, SLOTS, TARGET, Tenant};
 
 /// A history: what stays the same, the kinds of lies told, and steps with the pauses before them.
@@ -45,10 +45,13 @@ pub fn history_of(lies: &[Lie]) -> impl Strategy<Value = History> + use<> {
 
 fn setup(lies: &[Lie]) -> impl Strategy<Value = Setup> + use<> {
     let tells = |lie| lies.contains(&lie);
-    let naming = prop_oneof![
-        3 => Just(Naming::Host),
-        1 => Just(Naming::HostAndNumber),
-        1 => Just(Naming::HostUidAndRun),
+    let names = prop_oneof![
+        9 => Just((Host::Pod, Naming::Host)),
+        3 => Just((Host::Pod, Naming::HostAndNumber)),
+        3 => Just((Host::Pod, Naming::HostUidAndRun)),
+        // Where several go by one name at once, they have to call themselves otherwise.
+        4 => Just((Host::Node, Naming::HostAndNumber)),
+        1 => Just((Host::Shared, Naming::HostAndNumber)),
     ];
     let owner = prop_oneof![3 => Just(Owner::StatefulSet), 1 => Just(Owner::ReplicaSet)];
     let elector = match () {
@@ -72,13 +75,14 @@ fn setup(lies: &[Lie]) -> impl Strategy<Value = Setup> + use<> {
         1 => Just(ReleaseForm::Delete),
     ];
     let is_backed_up = tells(Lie::Restore);
-    let pods = (naming, owner, elector, any::<bool>(), any::<bool>(), select(helper), restarts, sandbox_ahead);
+    let pods = (names, owner, elector, any::<bool>(), any::<bool>(), select(helper), restarts, sandbox_ahead);
     let group = (any::<u64>(), select(virtual_node), any::<bool>(), any::<bool>(), release);
     (pods, group).prop_map(move |(pods, (seed, virtual_node, keep, routes, release))| {
-        let (naming, owner, elector, stays, program, helper, restarts, sandbox_ahead) = pods;
+        let ((host, naming), owner, elector, stays, program, helper, restarts, sandbox_ahead) = pods;
         Setup {
             seed,
             naming,
+            host,
             owner,
             elector,
             stays,

@@ -9,6 +9,9 @@ use crate::support::api::Kind;
 use crate::support::cluster::Cluster;
 use crate::support::{ended, group, micro_time, node, pod, running};
 
+/// A pod under a name that no other has: the processes of others may have outlived their pods, seen or unseen.
+const SOUND: &str = "sound-bcdfg";
+
 /// What is wrong with the operator during these steps or after them.
 pub fn trouble(steps: &[Step]) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -29,7 +32,7 @@ pub fn trouble(steps: &[Step]) -> Vec<String> {
     }
     wrong.extend(fails(&mut cluster, "good", "good-0", "safe"));
     set_right(&mut cluster);
-    wrong.extend(fails(&mut cluster, "web", "sound-0", "n1"));
+    wrong.extend(fails(&mut cluster, "web", SOUND, "n1"));
     wrong
 }
 
@@ -80,6 +83,10 @@ fn begin_sound_group(cluster: &mut Cluster) {
 fn put_candidate(cluster: &mut Cluster, group: &str, name: &str, node: &str, phase: &str, status: Value) {
     let mut candidate = pod(name, &format!("{name}-sound"), node, phase, &[("app", status)]);
     candidate["metadata"]["labels"] = json!({"leadergroup.dev/group": group});
+    if name == SOUND {
+        candidate["metadata"]["generateName"] = json!("sound-");
+        candidate["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "sound", "uid": "sound", "controller": true}]);
+    }
     cluster.put_pod(candidate);
 }
 
@@ -119,6 +126,5 @@ fn set_right(cluster: &mut Cluster) {
     web["metadata"]["uid"] = Value::Null;
     cluster.put_group(web);
     let since = i64::try_from(cluster.now).unwrap();
-    // Under a name of its own: the processes of the others may have outlived their pods.
-    put_candidate(cluster, "web", "sound-0", "n1", "Running", running(since));
+    put_candidate(cluster, "web", SOUND, "n1", "Running", running(since));
 }

@@ -56,10 +56,7 @@ async fn keeps_survivor(session: &Session, purpose: &str, is_seen: bool, expecte
     let is_another = |pod: &Pod| pod.uid().is_some_and(|another| another != uid) && pod.is_ready();
     if is_seen {
         place.force_delete_pod(POD).await?;
-        let lost = |g: &LeaderGroup| {
-            let account = g.seen().account.unwrap_or_default();
-            account.lost.iter().any(|pod| pod.uid.as_ref() == Some(&uid) && pod.reason == expected)
-        };
+        let lost = |g: &LeaderGroup| g.seen().account.unwrap_or_default().reason == Some(expected);
         place.until("billing", "the pod is known to be lost", lost).await?;
         session.operator().restart().await?;
         place.until(POD, "another pod of its name runs", is_another).await?;

@@ -21,7 +21,7 @@ use machine::Machine;
 pub use pod::Outlook;
 use pod::Pod;
 use process::Process;
-use setup::{Owner, Setup};
+use setup::{Host, Owner, Setup};
 pub use tenant::Tenant;
 
 use crate::lies::{Lie, Occurrences};
@@ -155,8 +155,16 @@ impl World {
             self.create_at[slot] = None;
             let is_generated = self.setup.owner == Owner::ReplicaSet;
             let name = if is_generated { format!("web-{}", self.generated()) } else { format!("web-{slot}") };
-            let pod = Pod { slot: Some(slot), name, is_generated, elects: true, is_candidate: true, ..Pod::default() };
-            self.create(pod);
+            self.create(Pod {
+                slot: Some(slot),
+                name,
+                is_generated,
+                hostname: (self.setup.host == Host::Shared).then(|| "web".to_owned()),
+                host_network: self.setup.host == Host::Node,
+                elects: true,
+                is_candidate: true,
+                ..Pod::default()
+            });
         }
     }
 

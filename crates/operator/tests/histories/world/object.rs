@@ -22,6 +22,7 @@ impl World {
         });
         if pod.is_generated {
             metadata["generateName"] = json!("web-");
+            metadata["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "web", "controller": true}]);
         }
         let restart_policy = match setup.restarts {
             _ if setup.helper == Some(Helper::Regular) && pod.slot.is_some() => "OnFailure",
@@ -34,6 +35,7 @@ impl World {
             "spec": {
                 "nodeName": pod.machine.map(|machine| &self.machines[machine].name),
                 "hostname": pod.hostname,
+                "hostNetwork": pod.host_network,
                 "restartPolicy": restart_policy,
                 "runtimeClassName": setup.sandbox_ahead.map(|_| "sandboxed"),
                 "containers": named(|role| role != Role::Ephemeral),

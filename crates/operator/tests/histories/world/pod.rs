@@ -20,6 +20,8 @@ pub struct Pod {
     pub is_generated: bool,
     pub uid: String,
     pub hostname: Option<String>,
+    /// It uses its node's network, and so its host name.
+    pub host_network: bool,
     pub annotations: Value,
     pub is_candidate: bool,
     /// Its first container runs an elector.
@@ -234,12 +236,13 @@ impl World {
 
     /// All others than those that go by this pod's name freeze, and the leader ends if it is one of them.
     pub fn favour(&mut self, at: usize, milliseconds: u64) {
-        let name = |pod: &Pod| pod.hostname.clone().unwrap_or_else(|| pod.name.clone());
+        let name = |pod: &Pod| self.host(pod);
         let favoured = name(&self.pods[at]);
-        if let Some(leader) = self.current(LEADER).filter(|leader| name(&self.pods[*leader]) != favoured) {
+        let others: Vec<_> = (0..self.pods.len()).filter(|pod| name(&self.pods[*pod]) != favoured).collect();
+        if let Some(leader) = self.current(LEADER).filter(|leader| others.contains(leader)) {
             self.crash(leader, None);
         }
-        for other in (0..self.pods.len()).filter(|pod| name(&self.pods[*pod]) != favoured).collect::<Vec<_>>() {
+        for other in others {
             self.freeze(other, milliseconds);
         }
     }
@@ -268,16 +271,22 @@ impl World {
         }
     }
 
+    /// The host name that the pod's processes see.
+    pub(super) fn host(&self, pod: &Pod) -> String {
+        let node = pod.machine.filter(|_| pod.host_network).map(|machine| &self.machines[machine].name);
+        node.or(pod.hostname.as_ref()).unwrap_or(&pod.name).clone()
+    }
+
     /// What a container's next process calls itself; an elector's name is its pod's from then on.
     pub(super) fn name_process(&mut self, at: usize, container: usize) -> String {
         let number = self.dice.roll(0, u64::MAX);
-        let pod = &mut self.pods[at];
         if container > 0 {
             return String::new();
         }
-        let host = pod.hostname.as_ref().unwrap_or(&pod.name);
+        let host = self.host(&self.pods[at]);
+        let pod = &mut self.pods[at];
         pod.identity = match self.setup.naming {
-            Naming::Host => host.clone(),
+            Naming::Host => host,
             Naming::HostAndNumber => format!("{host}_{number:x}"),
             Naming::HostUidAndRun => format!("{host}_{}_{}", pod.uid, pod.containers[0].restarts),
         };

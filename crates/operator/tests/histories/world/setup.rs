@@ -12,6 +12,7 @@ use crate::support;
 pub struct Setup {
     pub seed: u64,
     pub naming: Naming,
+    pub host: Host,
     pub owner: Owner,
     pub elector: Elector,
     /// An elector that can't renew leads no more, instead of exiting.
@@ -41,6 +42,17 @@ pub enum Naming {
     HostAndNumber,
     /// By host name, UID and run.
     HostUidAndRun,
+}
+
+/// Where the host name comes from that the processes of the group's pods see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// It is the pod's name.
+    Pod,
+    /// It is the node's name: the pods use its network.
+    Node,
+    /// All pods declare the same.
+    Shared,
 }
 
 /// What replaces the group's pods.

@@ -20,7 +20,7 @@ pub struct Tenant {
 impl World {
     /// A tenant creates a pod that has the host name of this one.
     pub fn create_tenant(&mut self, of: usize, tenant: Tenant) {
-        let (name, uid) = (self.pods[of].name.clone(), self.pods[of].uid.clone());
+        let (name, uid) = (self.host(&self.pods[of]), self.pods[of].uid.clone());
         let mirror = json!({"kubernetes.io/config.hash": uid, "kubernetes.io/config.mirror": uid});
         let annotations = if tenant.is_mirror { mirror } else { json!({}) };
         self.tenants_created += 1;
