@@ -53,7 +53,7 @@ fn setup(lies: &[Lie]) -> impl Strategy<Value = Setup> + use<> {
         4 => Just((Host::Node, Naming::HostAndNumber)),
         1 => Just((Host::Shared, Naming::HostAndNumber)),
     ];
-    let owner = prop_oneof![3 => Just(Owner::StatefulSet), 1 => Just(Owner::ReplicaSet)];
+    let owner = prop_oneof![6 => Just(Owner::StatefulSet), 2 => Just(Owner::ReplicaSet), 1 => Just(Owner::CloneSet)];
     let elector = match () {
         () if tells(Lie::HeldForLife) => Just(Elector::ForLife).boxed(),
         () if tells(Lie::SlowRenewals) => select(vec![Elector::Late, Elector::FirstLate]).boxed(),

@@ -153,8 +153,11 @@ impl World {
                 continue;
             }
             self.create_at[slot] = None;
-            let is_generated = self.setup.owner == Owner::ReplicaSet;
-            let name = if is_generated { format!("web-{}", self.generated()) } else { format!("web-{slot}") };
+            let (name, is_generated) = match self.setup.owner {
+                Owner::StatefulSet => (format!("web-{slot}"), false),
+                Owner::ReplicaSet => (format!("web-{}", self.generated()), true),
+                Owner::CloneSet => (format!("web-{}", ["bcdfg", "hjklm", "npqrs"][slot]), true),
+            };
             self.create(Pod {
                 slot: Some(slot),
                 name,

@@ -22,7 +22,11 @@ impl World {
         });
         if pod.is_generated {
             metadata["generateName"] = json!("web-");
-            metadata["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "web", "controller": true}]);
+        }
+        if pod.slot.is_some() {
+            let (version, kind) = setup.owner.kind();
+            metadata["ownerReferences"] =
+                json!([{"apiVersion": version, "kind": kind, "name": "web", "uid": "web", "controller": true}]);
         }
         let restart_policy = match setup.restarts {
             _ if setup.helper == Some(Helper::Regular) && pod.slot.is_some() => "OnFailure",

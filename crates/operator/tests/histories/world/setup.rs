@@ -57,11 +57,25 @@ pub enum Host {
 
 /// What replaces the group's pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names, reason = "they are kinds of Kubernetes and of OpenKruise")]
 pub enum Owner {
     /// A new pod has the name of the old one.
     StatefulSet,
     /// A new pod has a name that no other has.
     ReplicaSet,
+    /// A new pod has the name of the old one, which the API server generated once.
+    CloneSet,
+}
+
+impl Owner {
+    /// The version and the kind of pods' owners.
+    pub fn kind(self) -> (&'static str, &'static str) {
+        match self {
+            Self::StatefulSet => ("apps/v1", "StatefulSet"),
+            Self::ReplicaSet => ("apps/v1", "ReplicaSet"),
+            Self::CloneSet => ("apps.kruise.io/v1alpha1", "CloneSet"),
+        }
+    }
 }
 
 /// How electors renew.
