@@ -1,5 +1,7 @@
 //! What the operator reports. Nothing here changes while a leader merely renews its Lease.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -187,14 +189,12 @@ pub struct AccountedPod {
     /// Whether no other pod can have the name, since the API server generated it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unique_name: bool,
-    /// How many runs of its containers have ended, each of them seen.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub ended_runs: u32,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+    /// How many runs of each of its containers have ended, all of them seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended_runs: BTreeMap<String, u32>,
+    /// Why its processes are not accounted for all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<AccountGap>,
 }
 
 /// How the operator lost sight of a process that may have written the Lease.

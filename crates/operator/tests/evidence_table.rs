@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use kube::runtime::watcher::Event;
 use leadergroup_api::{Holder, LeaderGroupStatus, Verdict};
 use leadergroup_operator::decide::{Memory, account, judge_group};
-use leadergroup_operator::index::{Change, Index, Key};
+use leadergroup_operator::index::{Cause, Change, Index, Key};
 use leadergroup_operator::judge::Clearable;
 use serde_json::{Value, json};
 use support::{NAMESPACE, decode, decode_group, micro_time, ms, now_at, time};
@@ -69,6 +69,8 @@ struct Case {
     stored: LeaderGroupStatus,
     contradicted: bool,
     nodes_hidden: bool,
+    /// The operator does not lead, so it decides nothing.
+    stands_by: bool,
 }
 
 impl Case {
@@ -100,6 +102,7 @@ impl Case {
             memory: Memory::default(),
             stored: LeaderGroupStatus::default(),
             contradicted: false,
+            stands_by: false,
         };
         case.list();
         case.group(&[]);
@@ -112,7 +115,10 @@ impl Case {
             let mut words = line.split_whitespace();
             let first = words.next().unwrap_or_default();
             self.line(first, &words.collect::<Vec<_>>());
-            self.follow_account();
+            let is_decided = self.index.take_touched().iter().any(|(_, cause)| *cause == Cause::Change);
+            if !self.stands_by && (is_decided || first == "takeover") {
+                self.follow_account();
+            }
         }
         self.verdict()
     }
@@ -124,8 +130,9 @@ impl Case {
     /// `pod NAME uid=… on=… phase=… CONTAINER=…` the pod is seen; `deleted NAME` so is its deletion, `lost NAME` a list
     /// lacks it; `relist` the watch of pods was interrupted; `unseen pod …` and `unseen deleted …` happen while nobody
     /// watches, before a list; `contradicted` the status remembers a contradiction;
-    /// `restart` another operator starts, with the status that this one left or without one; `takeover` one leads that stood
-    /// by and has seen the same; `recreate-group` the group is another one of its name; `restore VERSION` etcd is restored, and the Lease is listed at that version.
+    /// `restart` another operator starts, with the status that this one left or without one; `standby` one
+    /// starts and does not lead yet; `takeover` one leads that stood by and has seen the same; `recreate-group` the group is another one of its name, `replace-group` so it is in one event;
+    /// `begin-list` a list of pods begins; `restore VERSION` etcd is restored, and the Lease is listed at that version.
     fn line(&mut self, first: &str, words: &[&str]) {
         match first {
             "group" => self.group(words),
@@ -163,12 +170,19 @@ impl Case {
                 }
                 self.restart();
             }
-            "takeover" => self.memory = Memory::default(),
-            "recreate-group" => {
+            "standby" => {
+                self.restart();
+                self.stands_by = true;
+            }
+            "takeover" => (self.memory, self.stands_by) = (Memory::default(), false),
+            "begin-list" => self.apply(Change::Pod(Event::Init)),
+            "recreate-group" | "replace-group" => {
                 let mut group = self.group.clone().expect("a group");
                 group["status"] = serde_json::to_value(&self.stored).expect("a status");
                 self.apply(Change::Group(Event::Apply(decode_group(&group))));
-                self.apply(Change::Group(Event::Delete(decode_group(&group))));
+                if first == "recreate-group" {
+                    self.apply(Change::Group(Event::Delete(decode_group(&group))));
+                }
                 (self.memory, self.stored) = (Memory::default(), LeaderGroupStatus::default());
                 self.group_uid += 1;
                 self.group(&[]);

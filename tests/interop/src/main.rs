@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Zoned;
+use kube::ResourceExt as _;
 use leadergroup_cluster::workspace_root;
 use leadergroup_e2e::Session;
 use leadergroup_interop::{CLIENTS, Client, Row, build, control_plane, matrix, play};
@@ -29,6 +30,7 @@ async fn main() -> Result<()> {
     let clients = if named.is_empty() { CLIENTS.to_vec() } else { named.clone() };
     let commit = commit()?;
     let session = Session::start().await?;
+    let operator = session.operator().leading_pod().await?;
     let mut built = Vec::new();
     for client in &clients {
         eprintln!("building {}", client.folder);
@@ -62,6 +64,8 @@ async fn main() -> Result<()> {
     if named.is_empty() {
         rows.extend(try_join_all(control_plane::PROGRAMS.map(|program| control_plane::row(&session, program))).await?);
     }
+    let last = session.operator().leading_pod().await?;
+    ensure!(last.uid() == operator.uid(), "another operator leads than at the beginning: play the rows again");
     let table = matrix::render(&rows, &Zoned::now().date().to_string(), &commit);
     println!("{table}");
     // The others' rows took half an hour and are worth a look.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use leadergroup_api::{Account, AccountGap, AccountedPod};
 
-use crate::index::{Plan, Snapshot};
+use crate::index::{Forgotten, Plan, Snapshot};
 use crate::model::{Container, Gone, Node, Pod};
 
 /// How many accounted pods a status lists.
@@ -27,13 +27,15 @@ pub struct AccountState {
     /// What may have gone unseen since the account began. It stays: no later term makes up for it. The status needs not say
     /// so, since to another operator it is the same.
     unseen: Option<AccountGap>,
+    /// The same where the identity may be that of pods of any name.
+    unseen_of_any_name: Option<AccountGap>,
     holder: String,
     lease_name: String,
     lease_uid: String,
     /// Which unbroken stretch of the pods' watch it was last brought up to.
     epoch: u64,
     /// How many pods that may live the index had forgotten then.
-    forgotten: u64,
+    forgotten: Forgotten,
 }
 
 /// What was known before, as a decision finds it.
@@ -69,6 +71,11 @@ impl Before<'_> {
         self.is_of(&snapshot.plan.lease_name) && is_same
     }
 
+    /// Whether a pod that may live was forgotten since, under a name that can be used again.
+    fn forgot(&self, snapshot: &Snapshot<'_>) -> bool {
+        self.state.map_or(0, |state| state.forgotten.reusable) != snapshot.pods.forgotten().reusable
+    }
+
     /// What may have gone unseen since.
     fn missed(&self, snapshot: &Snapshot<'_>) -> Option<AccountGap> {
         self.account()?;
@@ -76,7 +83,13 @@ impl Before<'_> {
         if state.epoch != snapshot.pods.epoch() {
             return Some(AccountGap::WatchGap);
         }
-        (state.forgotten != snapshot.pods.forgotten()).then_some(AccountGap::TooManyLost)
+        self.forgot(snapshot).then_some(AccountGap::TooManyLost)
+    }
+
+    /// The same where the identity may be that of pods of any name.
+    fn missed_of_any_name(&self, snapshot: &Snapshot<'_>) -> Option<AccountGap> {
+        let forgotten = self.state.is_some_and(|state| state.forgotten != snapshot.pods.forgotten());
+        self.missed(snapshot).or(forgotten.then_some(AccountGap::TooManyLost))
     }
 }
 
@@ -86,15 +99,24 @@ pub fn follow(snapshot: &Snapshot<'_>, before: Before<'_>) -> AccountState {
     let known = before.account();
     let missed = before.missed(snapshot);
     let unseen = before.state.and_then(|state| state.unseen).or(missed);
-    // The counts are of the watched containers.
-    let pods = known.filter(|account| account.containers == snapshot.plan.watched).into_iter().flat_map(|a| &a.pods);
+    let unseen_of_any_name =
+        before.state.and_then(|state| state.unseen_of_any_name).or(before.missed_of_any_name(snapshot));
+    let pods = known.filter(|account| covers(account, snapshot.plan)).into_iter().flat_map(|account| &account.pods);
     let pods = pods.map(|pod| (pod.name.as_str(), pod)).collect();
-    let mut ledger = Ledger { snapshot, pods, missed, unseen }.brought_up();
+    let forgot = before.forgot(snapshot);
+    let mut ledger = Ledger { snapshot, pods, missed, forgot, unseen }.brought_up();
     let gap = gap(snapshot, before, holder);
+    // What the pods showed may not be seen any more. The rest is found again.
     let prior = known.filter(|_| before.is_of_term(snapshot, holder)).and_then(|account| account.reason);
-    let reason = prior.or_else(|| reason(snapshot, holder, gap, unseen, &ledger)).filter(|_| !holder.is_empty());
-    while ledger.len() > MAX_ACCOUNTED {
-        ledger.pop_last();
+    let prior = prior.filter(|reason| !IS_OF_OTHERS.contains(reason));
+    let by_name = snapshot.plan.identity.only_name(holder);
+    let unseen_now = if by_name.is_some() { unseen } else { unseen_of_any_name };
+    let reason = prior.or_else(|| reason(snapshot, holder, gap, unseen_now, &ledger)).filter(|_| !holder.is_empty());
+    // Names that no pod has now can be spared first, the holder's last.
+    if ledger.len() > MAX_ACCOUNTED {
+        let mut names: Vec<_> = ledger.keys().cloned().collect();
+        names.sort_by_key(|name| (by_name.as_ref() != Some(name), snapshot.pods.get(name).is_none()));
+        names[MAX_ACCOUNTED..].iter().for_each(|name| drop(ledger.remove(name)));
     }
     let account = Account {
         complete: reason.is_none(),
@@ -106,12 +128,22 @@ pub fn follow(snapshot: &Snapshot<'_>, before: Before<'_>) -> AccountState {
     AccountState {
         account,
         unseen,
+        unseen_of_any_name,
         holder: holder.to_owned(),
         lease_name: snapshot.plan.lease_name.clone(),
         lease_uid: snapshot.lease.map(|lease| lease.uid.clone()).unwrap_or_default(),
         epoch: snapshot.pods.epoch(),
         forgotten: snapshot.pods.forgotten(),
     }
+}
+
+/// What matters only as long as the identity may be another pod's.
+const IS_OF_OTHERS: [AccountGap; 3] = [AccountGap::NotSeenFromStart, AccountGap::WatchGap, AccountGap::TooManyLost];
+
+/// Whether the account is of all containers that are watched now.
+fn covers(account: &Account, plan: &Plan) -> bool {
+    let is_in = |name: &String| account.containers.contains(name);
+    account.containers.is_empty() || !plan.watched.is_empty() && plan.watched.iter().all(is_in)
 }
 
 /// The pods whose history matters: candidates, and others that may be the holder.
@@ -167,7 +199,8 @@ fn reason(
     by_others.or_else(by_pods).or_else(|| outlived(snapshot, holder))
 }
 
-/// Whether no pod but one that is known can go by this identity: it contains the pod's UID, or a generated name.
+/// Whether no pod but one that is known has this identity: it contains the pod's UID, or a generated name. Another may have
+/// declared that name as its host name, which only a pod does that wants to be taken for the first.
 fn is_unique(snapshot: &Snapshot<'_>, holder: &str) -> bool {
     let identity = &snapshot.plan.identity;
     let name = identity.only_name(holder);
@@ -198,24 +231,27 @@ pub(super) fn pod_gap(
     pod: &Pod,
 ) -> Option<AccountGap> {
     let node = pod.node.as_deref().and_then(|node| nodes.iter().find(|(name, _)| *name == node));
-    let ran_elsewhere = node.is_some_and(|(_, node)| node.replaced_machine_of(pod));
-    let has_unseen_run = ended_before(plan, pod).is_some_and(|ended| match known {
-        Some(known) if known.uid == pod.object_uid() => ended > known.ended_runs.saturating_add(1),
-        // The name was followed to a later pod.
-        Some(known) => known.unique_name,
-        None => true,
-    });
-    plan.watched_of(pod)
-        .find_map(|container| container.gap)
+    let ran_elsewhere = node.is_some_and(|(_, node)| node.replaced_under(pod));
+    // The name may have been followed to a later pod: then its own runs were accounted for.
+    let is_past = known.is_some_and(|known| known.uid != pod.object_uid() && !known.unique_name);
+    let known = known.filter(|known| known.uid == pod.object_uid());
+    let has_unseen_run = |container: &Container| {
+        let accounted = known.and_then(|known| known.ended_runs.get(&container.name)).copied().unwrap_or_default();
+        // One more is certain to be shown.
+        let is_hidden = container.hid_runs_before && container.ended_before > accounted.saturating_add(1);
+        is_hidden || container.ended_before < accounted && container.ended_runs < accounted
+    };
+    known
+        .and_then(|known| known.gap)
+        .or_else(|| plan.watched_of(pod).find_map(|container| container.gap))
         .or(ran_elsewhere.then_some(AccountGap::NodeReplaced))
-        .or(has_unseen_run.then_some(AccountGap::UnseenRun))
+        .or((!is_past && plan.watched_of(pod).any(has_unseen_run)).then_some(AccountGap::UnseenRun))
 }
 
-/// How many runs of its watched containers had ended when the pod was first seen, if some of their ends could not be seen.
-fn ended_before(plan: &Plan, pod: &Pod) -> Option<u32> {
-    let before = plan.watched_of(pod).map(|container| container.ended_before.unwrap_or(container.ended_runs));
-    let some_unseen = plan.watched_of(pod).any(|container| container.ended_before.is_some());
-    some_unseen.then(|| before.fold(0, u32::saturating_add))
+/// How many runs of each watched container have ended.
+fn ended_runs(plan: &Plan, pod: &Pod) -> BTreeMap<String, u32> {
+    let counts = plan.watched_of(pod).map(|container| (container.name.clone(), container.ended_runs));
+    counts.filter(|(_, ended)| *ended > 0).collect()
 }
 
 /// What is accounted for, while it is brought up to date.
@@ -224,6 +260,8 @@ struct Ledger<'a> {
     pods: BTreeMap<&'a str, &'a AccountedPod>,
     /// What may have gone unseen since the last decision.
     missed: Option<AccountGap>,
+    /// Whether a pod was forgotten since.
+    forgot: bool,
     /// What may have gone unseen since the account began.
     unseen: Option<AccountGap>,
 }
@@ -231,7 +269,8 @@ struct Ledger<'a> {
 impl Ledger<'_> {
     fn brought_up(&self) -> BTreeMap<String, AccountedPod> {
         let plan = self.snapshot.plan;
-        let has_history = |pod: &&Pod| !pod.name_is_generated || plan.watched_of(pod).any(Container::hides_runs);
+        let is_hidden = |container: &Container| container.hides_runs() || container.gap.is_some();
+        let has_history = |pod: &&Pod| !pod.name_is_generated || plan.watched_of(pod).any(is_hidden);
         let tracked = tracked(self.snapshot).filter(has_history).map(|pod| pod.name.as_str());
         let names: BTreeSet<&str> = self.pods.keys().copied().chain(tracked).collect();
         names.into_iter().filter_map(|name| Some((name.to_owned(), self.follow(name)?))).collect()
@@ -263,13 +302,12 @@ impl Ledger<'_> {
         let other_may_live = gone.iter().any(|gone| may_live(self.snapshot.plan, gone))
             || pods.named(name).iter().any(|pod| pod.name != name && pod.may_live(&pod.containers));
         let gone: Vec<_> = gone.into_iter().filter(|gone| gone.pod.name == name).collect();
-        let went_in_sight =
-            |uid: &str| gone.iter().any(|g| g.pod.object_uid() == uid && g.seen && g.epoch == pods.epoch());
         let is_unbroken = match known {
-            Some(known) => {
-                let is_there = present.is_some_and(|pod| pod.object_uid() == known.uid);
-                is_there || self.missed.is_none() || went_in_sight(&known.uid)
-            }
+            Some(known) if present.is_some_and(|pod| pod.object_uid() == known.uid) => true,
+            Some(known) => match gone.iter().find(|gone| gone.pod.object_uid() == known.uid) {
+                Some(gone) => self.went_in_sight(gone, known),
+                None => self.missed.is_none(),
+            },
             None => self.unseen.is_none(),
         };
         if !is_unbroken || other_may_live {
@@ -278,22 +316,30 @@ impl Ledger<'_> {
         if let Some(pod) = present {
             return self.accounted(pod, known);
         }
-        let last = gone.iter().max_by_key(|gone| gone.at).map(|gone| gone.pod.object_uid().to_owned());
-        let uid = last.or_else(|| Some(known?.uid.clone()))?;
-        Some(AccountedPod { name: name.to_owned(), uid, unique_name: false, ended_runs: 0 })
+        match gone.iter().max_by_key(|gone| gone.at) {
+            Some(last) => self.accounted(&last.pod, known),
+            None => known.cloned(),
+        }
+    }
+
+    /// Whether all that the pod ran is known to have ended, and no other had its name since unseen.
+    fn went_in_sight(&self, gone: &Gone, known: &AccountedPod) -> bool {
+        let pods = &self.snapshot.pods;
+        let has_gap = || pod_gap(self.snapshot.plan, &self.snapshot.nodes, Some(known), &gone.pod).is_some();
+        gone.seen && gone.epoch == pods.epoch() && !self.forgot && !has_gap()
     }
 
     fn accounted(&self, pod: &Pod, known: Option<&AccountedPod>) -> Option<AccountedPod> {
         let plan = self.snapshot.plan;
         let known = known.filter(|known| known.uid == pod.object_uid());
-        if pod_gap(plan, &self.snapshot.nodes, known, pod).is_some() {
-            return None;
-        }
-        Some(AccountedPod {
+        let gap = pod_gap(plan, &self.snapshot.nodes, known, pod);
+        // A name that can be used again is not listed then. Another is that pod's alone.
+        (gap.is_none() || pod.name_is_generated).then(|| AccountedPod {
             name: pod.name.clone(),
             uid: pod.object_uid().to_owned(),
             unique_name: pod.name_is_generated,
-            ended_runs: plan.watched_of(pod).map(|container| container.ended_runs).fold(0, u32::saturating_add),
+            ended_runs: ended_runs(plan, pod),
+            gap,
         })
     }
 }

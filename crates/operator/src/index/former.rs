@@ -1,12 +1,12 @@
 //! Accounts of groups that were deleted. A group that is made again for the same Lease builds on the one that was kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use leadergroup_api::{Account, LeaderGroupStatus};
 
 use super::Key;
 
-/// How many are kept. Beyond it each new account begins as one that has missed something.
+/// How many are kept. Beyond it each new account of their namespaces begins as one that has missed something.
 const KEPT: usize = 1_024;
 
 /// The account of a deleted group, and the holder it was about.
@@ -22,7 +22,8 @@ pub struct Former {
 #[derive(Clone, Debug, Default)]
 pub(super) struct FormerAccounts {
     by_lease: HashMap<Key, Former>,
-    forgotten: bool,
+    /// The namespaces of those that were dropped.
+    forgotten: HashSet<String>,
 }
 
 impl FormerAccounts {
@@ -30,8 +31,7 @@ impl FormerAccounts {
     pub(super) fn keep(&mut self, lease: Key, status: &LeaderGroupStatus) {
         let Some(account) = status.account.clone() else { return };
         if self.by_lease.len() >= KEPT {
-            self.by_lease.clear();
-            self.forgotten = true;
+            self.forgotten.extend(self.by_lease.drain().map(|(lease, _)| lease.namespace));
         }
         let holder = status.holder.as_ref().map(|holder| holder.identity.clone());
         self.by_lease.insert(lease, Former { account, holder });
@@ -39,6 +39,6 @@ impl FormerAccounts {
 
     /// The account that a new group on this Lease builds on, if any.
     pub(super) fn of(&self, lease: &Key) -> Option<Former> {
-        self.by_lease.get(lease).cloned().or_else(|| self.forgotten.then(Former::default))
+        self.by_lease.get(lease).cloned().or_else(|| self.forgotten.contains(&lease.namespace).then(Former::default))
     }
 }

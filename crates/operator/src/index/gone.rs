@@ -2,15 +2,16 @@
 //!
 //! They are kept by namespace rather than by group: a pod whose labels, or whose group, come and go is the same pod.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{Gone, Pod};
 use crate::time::Mono;
 
-/// How many deleted pods a namespace remembers, besides those that may live or be a holder.
+/// How many deleted pods a namespace remembers of those that ended and may be a holder, and how many of the rest, besides
+/// those that may live.
 const MAX_RECENT: usize = 64;
-/// How many deleted pods a namespace remembers whose processes may live under a name that can be used again. Beyond it the
-/// namespace only knows that there were more.
+/// How many deleted pods a namespace remembers whose processes may live under a name that can be used again, and how many
+/// of other names that may be a holder. Beyond it the namespace only knows that there were more.
 const MAX_LOST: usize = 256;
 /// How long one is remembered although no Lease names it: the Lease watch may be behind.
 const KEPT_FOR: Mono = Mono::from_mins(1);
@@ -23,10 +24,14 @@ struct Entry {
 }
 
 impl Entry {
+    fn may_live(&self) -> bool {
+        self.gone.may_live(&self.gone.pod.containers)
+    }
+
     /// Whether a later pod of the same name could be taken for it, so that forgetting it would hide a process that may
     /// live.
     fn is_lost(&self) -> bool {
-        self.gone.may_live(&self.gone.pod.containers) && self.gone.pod.name_is_reusable()
+        self.may_live() && self.gone.pod.name_is_reusable()
     }
 
     fn is_recent(&self) -> bool {
@@ -39,9 +44,17 @@ impl Entry {
 struct Namespace {
     by_name: BTreeMap<String, Vec<Entry>>,
     /// The names of those pods whose processes go by another name, by that.
-    aliases: HashMap<String, Vec<String>>,
-    /// How many pods that may live were forgotten.
-    forgotten: u64,
+    aliases: HashMap<String, BTreeSet<String>>,
+    forgotten: Forgotten,
+}
+
+/// How many deleted pods whose processes may live were forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Those whose names can be used again.
+    pub reusable: u64,
+    /// All of them.
+    pub all: u64,
 }
 
 impl Namespace {
@@ -50,8 +63,14 @@ impl Namespace {
     }
 
     fn retain(&mut self, keep: impl Fn(&mut Entry) -> bool) {
+        let forgotten = &mut self.forgotten;
         self.by_name.retain(|_, all| {
-            all.retain_mut(|entry| keep(entry));
+            all.retain_mut(|entry| {
+                let is_kept = keep(entry);
+                forgotten.all += u64::from(!is_kept && entry.may_live());
+                forgotten.reusable += u64::from(!is_kept && entry.is_lost());
+                is_kept
+            });
             !all.is_empty()
         });
         let by_name = &self.by_name;
@@ -61,17 +80,14 @@ impl Namespace {
         });
     }
 
-    /// Forgets the oldest of those that `counts` until no more than `max` are left; whether any was.
-    fn trim(&mut self, max: usize, counts: fn(&Entry) -> bool) -> bool {
-        let mut trimmed = false;
+    /// Forgets the oldest of those that `counts` until no more than `max` are left.
+    fn trim(&mut self, max: usize, counts: fn(&Entry) -> bool) {
         while self.all().filter(|entry| counts(entry)).count() > max
             && let Some(oldest) = self.all().filter(|entry| counts(entry)).min_by_key(|entry| entry.gone.at)
         {
             let (name, uid, at) = (oldest.gone.pod.name.clone(), oldest.gone.pod.uid.clone(), oldest.gone.at);
             self.retain(|e| e.gone.pod.name != name || e.gone.pod.uid != uid || e.gone.at != at);
-            trimmed = true;
         }
-        trimmed
     }
 }
 
@@ -101,21 +117,21 @@ impl GonePods {
     }
 
     /// How many pods of the namespace that may live were forgotten.
-    pub(super) fn forgotten(&self, namespace: &str) -> u64 {
-        self.0.get(namespace).map_or(0, |all| all.forgotten)
+    pub(super) fn forgotten(&self, namespace: &str) -> Forgotten {
+        self.0.get(namespace).map_or(Forgotten::default(), |all| all.forgotten)
     }
 
     /// Adds one, which may be the present holder of a group's Lease or not.
     pub(super) fn remember(&mut self, namespace: &str, gone: Gone, may_hold: bool) {
         let all = self.0.entry(namespace.to_owned()).or_default();
         for alias in gone.pod.aliases() {
-            all.aliases.entry(alias).or_default().push(gone.pod.name.clone());
+            all.aliases.entry(alias).or_default().insert(gone.pod.name.clone());
         }
         all.by_name.entry(gone.pod.name.clone()).or_default().push(Entry { gone, may_hold });
         all.trim(MAX_RECENT, Entry::is_recent);
-        if all.trim(MAX_LOST, Entry::is_lost) {
-            all.forgotten += 1;
-        }
+        all.trim(MAX_RECENT, |entry| entry.may_hold && !entry.may_live());
+        all.trim(MAX_LOST, Entry::is_lost);
+        all.trim(MAX_LOST, |entry| entry.may_hold && entry.may_live() && !entry.is_lost());
     }
 
     /// Forgets those that no Lease's holder fits, once no event of theirs can be late. One whose processes may live can
@@ -132,7 +148,9 @@ impl GonePods {
     /// The pod exists after all.
     pub(super) fn is_back(&mut self, namespace: &str, pod: &Pod) {
         if let Some(all) = self.0.get_mut(namespace).filter(|all| all.by_name.contains_key(&pod.name)) {
+            let forgotten = all.forgotten;
             all.retain(|entry| !entry.gone.pod.is_same(pod));
+            all.forgotten = forgotten;
         }
     }
 }

@@ -29,6 +29,11 @@ impl Members {
         self.pods.get(group).into_iter().flatten()
     }
 
+    /// The groups of the pod of that name.
+    pub(super) fn groups_of<'a>(&'a self, pod: &Key) -> impl Iterator<Item = &'a Key> + use<'a> {
+        self.groups.get(pod).into_iter().flatten()
+    }
+
     /// Every group with the names of its candidates.
     pub(super) fn all(&self) -> impl Iterator<Item = (&Key, &BTreeSet<String>)> {
         self.pods.iter()

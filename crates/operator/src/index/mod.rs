@@ -27,6 +27,7 @@ use leadergroup_api::LeaderGroupStatus;
 
 pub use former::Former;
 use former::FormerAccounts;
+pub use gone::Forgotten;
 use gone::GonePods;
 pub use group::{Group, Key, Plan};
 use holders::Holders;
@@ -401,8 +402,11 @@ impl Index {
             *known = group;
             return;
         }
-        let leases = [&group, self.groups.get(&key).unwrap_or(&group)].map(|group| group.plan.as_ref().ok());
-        if let [Some(plan), Some(known)] = leases
+        if self.groups.get(&key).is_some_and(|known| known.uid != group.uid) {
+            self.keep_account(&key);
+        }
+        let known = self.groups.get(&key).and_then(|known| known.plan.as_ref().ok());
+        if let Some((plan, known)) = group.plan.as_ref().ok().zip(known)
             && plan.lease_name != known.lease_name
         {
             // Nobody watched that other Lease for this group.
@@ -428,13 +432,18 @@ impl Index {
 
     fn delete_group(&mut self, key: &Key) {
         self.invalid.remove(key);
-        let deleted = self.groups.get(key).map(|group| (group.plan.as_ref().ok(), group.status.as_ref()));
-        if let Some((Some(plan), Some(status))) = deleted {
-            self.former.keep(Key::new(&key.namespace, &plan.lease_name), status);
-        }
+        self.keep_account(key);
         self.forget_group(key);
         self.tenures.remove_group(key);
         self.touch(key);
+    }
+
+    /// Keeps the group's account for one that is made again.
+    fn keep_account(&mut self, key: &Key) {
+        let group = self.groups.get(key);
+        if let Some((plan, status)) = group.and_then(|group| group.plan.as_ref().ok().zip(group.status.as_ref())) {
+            self.former.keep(Key::new(&key.namespace, &plan.lease_name), status);
+        }
     }
 
     /// Takes the group out of every map but that of its deleted candidates, which an edit of the spec leaves alone.

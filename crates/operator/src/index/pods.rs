@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use leadergroup_api::AccountGap;
 
-use super::gone::GonePods;
+use super::gone::{Forgotten, GonePods};
 use super::listing::Within;
 use super::{Cause, Index, Key, remove_from};
 use crate::model::{Gone, Phase, PhaseSeen, Pod};
@@ -25,7 +25,7 @@ pub(super) struct Pods {
 /// How far a watch of pods has come.
 #[derive(Clone, Debug, Default)]
 struct PodWatch {
-    /// Counts its lists: between two of them nothing went unseen.
+    /// Counts the beginnings and the ends of its lists: between two of them nothing went unseen.
     epoch: u64,
     /// The highest version of a pod since its last list.
     version: u64,
@@ -52,7 +52,8 @@ impl Pods {
     }
 
     pub(super) fn end_list(&mut self, within: Within<'_>, now: Mono) {
-        self.watches.entry(within.cloned()).or_default().listed_at = Some(now);
+        let watch = self.watches.entry(within.cloned()).or_default();
+        (watch.epoch, watch.listed_at) = (watch.epoch + 1, Some(now));
     }
 
     fn watch_of(&self, namespace: &str) -> Option<&PodWatch> {
@@ -124,11 +125,11 @@ impl<'a> PodsView<'a> {
     }
 
     /// How many deleted pods that may live were forgotten.
-    pub fn forgotten(&self) -> u64 {
+    pub fn forgotten(&self) -> Forgotten {
         self.gone.forgotten(self.namespace)
     }
 
-    /// Counts the lists of the pods' watch: between two of them nothing went unseen.
+    /// Counts the beginnings and the ends of lists of the pods' watch: while it stays the same, nothing goes unseen.
     pub fn epoch(&self) -> u64 {
         self.all.watch_of(self.namespace).map_or(0, |watch| watch.epoch)
     }
@@ -168,6 +169,7 @@ impl Index {
         self.share_account(&key, &mut pod);
         let mut touched = self.members.update(&key, &pod.labels, &self.groups, &pod);
         touched.extend(self.held_by(&key.namespace, &pod));
+        touched.extend(self.members_named(&key.namespace, &pod.aliases()));
         // A pod that is back with its UID (a static pod's mirror) was not gone.
         self.gone.is_back(&key.namespace, &pod);
         self.pods.remove(&key);
@@ -176,6 +178,11 @@ impl Index {
             self.note_restart(&group);
             self.touched.push((group, Cause::Change));
         }
+    }
+
+    /// The groups of candidates that have one of these names: another pod that goes by it concerns them.
+    fn members_named(&self, namespace: &str, names: &[String]) -> Vec<Key> {
+        names.iter().flat_map(|name| self.members.groups_of(&Key::new(namespace, name))).cloned().collect()
     }
 
     /// Has the pod share its account's name with one next to it by name: many pods have few accounts, and those of a
@@ -217,13 +224,14 @@ impl Index {
             pod.phase_seen = self.last_phase_seen(&pod);
         }
         let node = pod.node.as_deref().and_then(|node| self.nodes.get(node));
-        if node.is_some_and(|node| node.replaced_machine_of(&pod)) {
+        if node.is_some_and(|node| node.replaced_under(&pod)) {
             pod.lose(AccountGap::NodeReplaced);
         }
         let held = self.held_by(&key.namespace, &pod);
         let mut touched = self.members.remove_pod(key);
         let may_hold = !held.is_empty();
         touched.extend(held);
+        touched.extend(self.members_named(&key.namespace, &pod.aliases()));
         if self.grouped.contains(&key.namespace) {
             let epoch = self.pods.watch_of(&key.namespace).map_or(0, |watch| watch.epoch);
             self.gone.remember(&key.namespace, Gone { pod, at: now.mono, seen, epoch }, may_hold);

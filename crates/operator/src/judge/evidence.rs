@@ -205,7 +205,8 @@ fn by_candidates(facts: &Facts<'_>, lease: &Lease, holder: &str, mine: &[Fit<'_>
     }
 }
 
-/// The pods that the identity fits and that may have written the Lease: one that was never bound to a node has not run.
+/// The pods that the identity fits and that may have written the Lease: one that was never bound to a node has not run, nor
+/// has one that its kubelet ended before.
 fn fits<'a>(facts: &Facts<'a>, holder: &str) -> Vec<Fit<'a>> {
     let existing = facts.candidates.iter().chain(&facts.others).filter(|pod| pod.node.is_some());
     let gone = facts.gone.iter().filter(|gone| gone.pod.node.is_some() && !never_ran(facts, &gone.pod) || !gone.seen);

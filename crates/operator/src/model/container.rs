@@ -28,9 +28,10 @@ pub struct Container {
     pub ended_runs: u32,
     /// Why one of its earlier runs may live. It stays, whatever later runs do. Set by [`Container::follow`].
     pub gap: Option<AccountGap>,
-    /// How many of its runs had ended when the container was first seen, if more than it showed. Set by
-    /// [`Container::follow`].
-    pub ended_before: Option<u32>,
+    /// How many of its runs had ended when the container was first seen. Set by [`Container::follow`].
+    pub ended_before: u32,
+    /// Whether those were more than it showed. Set by [`Container::follow`].
+    pub hid_runs_before: bool,
 }
 
 /// What a container does now.
@@ -89,6 +90,17 @@ const UNWITNESSED_REASONS: [&str; 4] = [STATUS_UNKNOWN, "Unknown", "NotFound", R
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 /// The reason for the end of each container of a pod whose rules restart all of them at once. It has no times.
 const RESTARTING_ALL: &str = "RestartingAllContainers";
+/// Why a kubelet can't have a container created; the last stands for that where it was told of an end all the same.
+const START_FAILURES: [&str; 8] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ImageInspectError",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    STATUS_UNKNOWN,
+];
 /// Exit codes that a process can leave and that no runtime makes up: containerd reports 255 for a process it lost.
 const WITNESSED_EXIT_CODES: std::ops::RangeInclusive<i64> = 0..=254;
 
@@ -127,7 +139,8 @@ impl Container {
                 is_created: false,
                 ended_runs: 0,
                 gap,
-                ended_before: None,
+                ended_before: 0,
+                hid_runs_before: false,
             };
         };
         let state = if status.state.running.is_some() {
@@ -148,7 +161,8 @@ impl Container {
             is_created: status.container_id.as_deref().is_some_and(|id| !id.is_empty()),
             ended_runs: 0,
             gap: None,
-            ended_before: None,
+            ended_before: 0,
+            hid_runs_before: false,
         };
         // The count is of the runs before the present one, or before the one that ended last where there is none. A
         // kubelet that restarts all containers counts the next run as soon as it has taken the last one away.
@@ -216,7 +230,7 @@ impl Container {
     /// A kubelet shows two runs at most. An end that lies further back was witnessed only if it was seen when it was
     /// shown, so a count that grew by more than is shown leaves a run that may live.
     pub(super) fn follow(&mut self, before: Option<&Self>, now: Now) {
-        if before.is_some_and(Self::never_ran) && self.is_end_of_nothing() {
+        if before.is_some_and(Self::cannot_start) && self.is_end_of_nothing() {
             (self.state, self.ended_runs) = (State::Waiting(Some(STATUS_UNKNOWN.to_owned())), 0);
         }
         let marked: Vec<_> =
@@ -232,10 +246,16 @@ impl Container {
             .or(self.gap)
             .or(unwitnessed.then_some(AccountGap::UnwitnessedEnd))
             .or(unseen.then_some(AccountGap::UnseenRun));
-        self.ended_before = match before {
-            Some(before) => before.ended_before,
-            None => self.hides_runs().then_some(self.ended_runs),
+        (self.ended_before, self.hid_runs_before) = match before {
+            Some(before) => (before.ended_before, before.hid_runs_before),
+            None => (self.ended_runs, self.hides_runs()),
         };
+    }
+
+    /// Whether it has never run, and its kubelet says what keeps it from that.
+    fn cannot_start(&self) -> bool {
+        let State::Waiting(Some(reason)) = &self.state else { return false };
+        self.ended_runs == 0 && START_FAILURES.contains(&&**reason)
     }
 
     /// Whether it is reported as ended although no runtime ever created it: a kubelet completes the report of a pod so whose

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Pod;
+use super::{Phase, PhaseSeen, Pod};
 use crate::time::Mono;
 use crate::wire::NodeWire;
 
@@ -53,6 +53,12 @@ impl Node {
     /// Whether the node was registered after the pod was bound to one of its name: the pod ran on another machine.
     pub fn replaced_machine_of(&self, pod: &Pod) -> bool {
         self.created.zip(pod.bound_at).is_some_and(|(created, bound)| created > bound)
+    }
+
+    /// Whether it was so while processes of the pod may have run: not after its kubelet had reported the end.
+    pub fn replaced_under(&self, pod: &Pod) -> bool {
+        let has_ended = pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::NodeReady;
+        !has_ended && self.replaced_machine_of(pod)
     }
 
     /// Whether a terminal phase of the pod is its kubelet's word. Unless it was `witnessed`, the node has to have been
