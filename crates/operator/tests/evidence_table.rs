@@ -245,7 +245,8 @@ impl Case {
             self.apply(Change::Lease(Event::InitApply(decode(&lease))));
             self.apply(Change::Lease(Event::InitDone));
         }
-        if let Some(group) = self.group.clone() {
+        if let Some(mut group) = self.group.clone() {
+            group["status"] = serde_json::to_value(&self.stored).expect("a status");
             self.apply(Change::Group(Event::Apply(decode_group(&group))));
         }
     }
@@ -266,6 +267,7 @@ impl Case {
         group["metadata"]["generation"] = json!(self.version);
         group["metadata"]["resourceVersion"] = json!(self.version.to_string());
         group["metadata"]["uid"] = json!(format!("group-{}", self.group_uid));
+        group["status"] = serde_json::to_value(&self.stored).expect("a status");
         self.apply(Change::Group(Event::Apply(decode_group(&group))));
         self.group = Some(group);
     }

@@ -13,11 +13,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use leadergroup_api::{Account, AccountGap, AccountedPod};
 
+use leadergroup_identity::PodNames;
+
 use crate::index::{Forgotten, Plan, Snapshot};
 use crate::model::{Container, Gone, Node, Pod};
 
 /// How many accounted pods a status lists.
 const MAX_ACCOUNTED: usize = 128;
+/// Of how many of a pod's containers it lists runs.
+const MAX_COUNTED: usize = 16;
+/// How many names are remembered that are not accounted for because of a pod that had them.
+const MAX_REFUSED: usize = 256;
 
 /// The account, and what it rests on that only this operator knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +35,9 @@ pub struct AccountState {
     unseen: Option<AccountGap>,
     /// The same where the identity may be that of pods of any name.
     unseen_of_any_name: Option<AccountGap>,
+    /// Names that can be used again of pods that were not accounted for, whether they exist or not. Another operator does
+    /// not find these names in the status.
+    refused: BTreeMap<String, AccountGap>,
     holder: String,
     lease_name: String,
     lease_uid: String,
@@ -51,8 +60,8 @@ pub struct Before<'a> {
     pub stored_lease: Option<&'a str>,
 }
 
-impl Before<'_> {
-    fn account(&self) -> Option<&Account> {
+impl<'a> Before<'a> {
+    fn account(&self) -> Option<&'a Account> {
         self.state.map(|state| &state.account).or(self.stored)
     }
 
@@ -96,45 +105,56 @@ impl Before<'_> {
 /// The account as this decision leaves it.
 pub fn follow(snapshot: &Snapshot<'_>, before: Before<'_>) -> AccountState {
     let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
-    let known = before.account();
-    let missed = before.missed(snapshot);
-    let unseen = before.state.and_then(|state| state.unseen).or(missed);
+    let by_name = snapshot.plan.identity.only_name(holder);
+    let mut ledger = Ledger::new(snapshot, before);
+    let mut accounted = ledger.brought_up();
+    let Ledger { mut refused, mut unseen, .. } = ledger;
+    if refused.len() > MAX_REFUSED {
+        unseen = unseen.or(Some(AccountGap::TooManyLost));
+        refused.clear();
+    }
+    let unseen_before = before.state.and_then(|state| state.unseen_of_any_name);
     let unseen_of_any_name =
-        before.state.and_then(|state| state.unseen_of_any_name).or(before.missed_of_any_name(snapshot));
-    let pods = known.filter(|account| covers(account, snapshot.plan)).into_iter().flat_map(|account| &account.pods);
-    let pods = pods.map(|pod| (pod.name.as_str(), pod)).collect();
-    let forgot = before.forgot(snapshot);
-    let mut ledger = Ledger { snapshot, pods, missed, forgot, unseen }.brought_up();
+        unseen_before.or(before.missed_of_any_name(snapshot)).or(unseen).or_else(|| refused.values().next().copied());
+    let unseen_now = match &by_name {
+        Some(name) => refused.get(name).copied().or(unseen),
+        None => unseen_of_any_name,
+    };
     let gap = gap(snapshot, before, holder);
     // What the pods showed may not be seen any more. The rest is found again.
-    let prior = known.filter(|_| before.is_of_term(snapshot, holder)).and_then(|account| account.reason);
+    let prior = before.account().filter(|_| before.is_of_term(snapshot, holder)).and_then(|account| account.reason);
     let prior = prior.filter(|reason| !IS_OF_OTHERS.contains(reason));
-    let by_name = snapshot.plan.identity.only_name(holder);
-    let unseen_now = if by_name.is_some() { unseen } else { unseen_of_any_name };
-    let reason = prior.or_else(|| reason(snapshot, holder, gap, unseen_now, &ledger)).filter(|_| !holder.is_empty());
-    // Names that no pod has now can be spared first, the holder's last.
-    if ledger.len() > MAX_ACCOUNTED {
-        let mut names: Vec<_> = ledger.keys().cloned().collect();
-        names.sort_by_key(|name| (by_name.as_ref() != Some(name), snapshot.pods.get(name).is_none()));
-        names[MAX_ACCOUNTED..].iter().for_each(|name| drop(ledger.remove(name)));
-    }
+    let reason = prior.or_else(|| reason(snapshot, holder, gap, unseen_now, &accounted)).filter(|_| !holder.is_empty());
+    cut(&mut accounted, snapshot, by_name.as_deref());
     let account = Account {
         complete: reason.is_none(),
         reason,
         gap,
         containers: snapshot.plan.watched.clone(),
-        pods: ledger.into_values().collect(),
+        pods: accounted.into_values().collect(),
     };
     AccountState {
         account,
         unseen,
         unseen_of_any_name,
+        refused,
         holder: holder.to_owned(),
         lease_name: snapshot.plan.lease_name.clone(),
         lease_uid: snapshot.lease.map(|lease| lease.uid.clone()).unwrap_or_default(),
         epoch: snapshot.pods.epoch(),
         forgotten: snapshot.pods.forgotten(),
     }
+}
+
+/// Leaves as many pods as a status lists: the holder's, those that are known to have a gap, and those that exist, before
+/// the rest.
+fn cut(accounted: &mut BTreeMap<String, AccountedPod>, snapshot: &Snapshot<'_>, holder: Option<&str>) {
+    if accounted.len() <= MAX_ACCOUNTED {
+        return;
+    }
+    let mut names: Vec<_> = accounted.iter().map(|(name, pod)| (name.clone(), pod.gap.is_some())).collect();
+    names.sort_by_key(|(name, has_gap)| (holder != Some(name), !has_gap, snapshot.pods.get(name).is_none()));
+    names[MAX_ACCOUNTED..].iter().for_each(|(name, _)| drop(accounted.remove(name)));
 }
 
 /// What matters only as long as the identity may be another pod's.
@@ -230,17 +250,12 @@ pub(super) fn pod_gap(
     known: Option<&AccountedPod>,
     pod: &Pod,
 ) -> Option<AccountGap> {
-    let node = pod.node.as_deref().and_then(|node| nodes.iter().find(|(name, _)| *name == node));
-    let ran_elsewhere = node.is_some_and(|(_, node)| node.replaced_under(pod));
+    let node = pod.node.as_deref().and_then(|node| nodes.binary_search_by_key(&node, |(name, _)| name).ok());
+    let ran_elsewhere = node.is_some_and(|at| nodes[at].1.replaced_under(pod));
     // The name may have been followed to a later pod: then its own runs were accounted for.
     let is_past = known.is_some_and(|known| known.uid != pod.object_uid() && !known.unique_name);
     let known = known.filter(|known| known.uid == pod.object_uid());
-    let has_unseen_run = |container: &Container| {
-        let accounted = known.and_then(|known| known.ended_runs.get(&container.name)).copied().unwrap_or_default();
-        // One more is certain to be shown.
-        let is_hidden = container.hid_runs_before && container.ended_before > accounted.saturating_add(1);
-        is_hidden || container.ended_before < accounted && container.ended_runs < accounted
-    };
+    let has_unseen_run = |container: &Container| container.hidden_before > accounted_runs(known, container);
     known
         .and_then(|known| known.gap)
         .or_else(|| plan.watched_of(pod).find_map(|container| container.gap))
@@ -248,10 +263,23 @@ pub(super) fn pod_gap(
         .or((!is_past && plan.watched_of(pod).any(has_unseen_run)).then_some(AccountGap::UnseenRun))
 }
 
-/// How many runs of each watched container have ended.
+/// How many ended runs of the container are accounted for.
+fn accounted_runs(known: Option<&AccountedPod>, container: &Container) -> u32 {
+    known.and_then(|known| known.ended_runs.get(&container.name)).copied().unwrap_or_default()
+}
+
+/// How many runs of each watched container have ended. Of a pod with very many, none are listed, which counts against it.
 fn ended_runs(plan: &Plan, pod: &Pod) -> BTreeMap<String, u32> {
-    let counts = plan.watched_of(pod).map(|container| (container.name.clone(), container.ended_runs));
-    counts.filter(|(_, ended)| *ended > 0).collect()
+    let ran = || plan.watched_of(pod).filter(|container| container.ended_runs > 0);
+    let counts = ran().map(|container| (container.name.clone(), container.ended_runs));
+    if ran().nth(MAX_COUNTED).is_some() { BTreeMap::new() } else { counts.collect() }
+}
+
+/// The names that the pod's processes go by and that other pods may have.
+fn reusable_names(pod: &Pod) -> impl Iterator<Item = String> {
+    let own = pod.name.clone();
+    let is_reusable = !pod.name_is_generated;
+    PodNames::from(pod).all().into_iter().filter(move |name| is_reusable || *name != own)
 }
 
 /// What is accounted for, while it is brought up to date.
@@ -264,16 +292,54 @@ struct Ledger<'a> {
     forgot: bool,
     /// What may have gone unseen since the account began.
     unseen: Option<AccountGap>,
+    /// This operator decides for the first time.
+    is_first: bool,
+    /// Names that can be used again of pods that are not accounted for.
+    refused: BTreeMap<String, AccountGap>,
 }
 
-impl Ledger<'_> {
-    fn brought_up(&self) -> BTreeMap<String, AccountedPod> {
+impl<'a> Ledger<'a> {
+    fn new(snapshot: &'a Snapshot<'a>, before: Before<'a>) -> Self {
+        let known = before.account();
+        // Generated names have no history but that of their pod, whose containers are counted one by one.
+        let is_covered = known.is_some_and(|account| covers(account, snapshot.plan));
+        let pods = known.into_iter().flat_map(|account| &account.pods).filter(|pod| is_covered || pod.unique_name);
+        let missed = before.missed(snapshot);
+        Self {
+            snapshot,
+            pods: pods.map(|pod| (pod.name.as_str(), pod)).collect(),
+            missed,
+            forgot: before.forgot(snapshot),
+            unseen: before.state.and_then(|state| state.unseen).or(missed),
+            is_first: before.state.is_none(),
+            refused: before.state.map(|state| state.refused.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn brought_up(&mut self) -> BTreeMap<String, AccountedPod> {
         let plan = self.snapshot.plan;
         let is_hidden = |container: &Container| container.hides_runs() || container.gap.is_some();
         let has_history = |pod: &&Pod| !pod.name_is_generated || plan.watched_of(pod).any(is_hidden);
-        let tracked = tracked(self.snapshot).filter(has_history).map(|pod| pod.name.as_str());
-        let names: BTreeSet<&str> = self.pods.keys().copied().chain(tracked).collect();
+        let tracked: Vec<_> = tracked(self.snapshot).filter(has_history).collect();
+        for pod in &tracked {
+            let known = self.pods.get(pod.name.as_str()).copied();
+            if let Some(gap) = self.gap_of(pod, known) {
+                self.refused.extend(reusable_names(pod).map(|name| (name, gap)));
+            }
+        }
+        let names = self.pods.keys().copied().chain(tracked.iter().map(|pod| pod.name.as_str()));
+        let names: BTreeSet<&str> = names.collect();
         names.into_iter().filter_map(|name| Some((name.to_owned(), self.follow(name)?))).collect()
+    }
+
+    /// What is not known of the pod, though its name was followed to it.
+    fn gap_of(&self, pod: &Pod, known: Option<&AccountedPod>) -> Option<AccountGap> {
+        let plan = self.snapshot.plan;
+        let known = known.filter(|known| known.uid == pod.object_uid());
+        // An operator sees a count fall; that it fell before shows only in what another operator counted.
+        let fell = |container: &Container| container.ended_before < accounted_runs(known, container);
+        let fell = self.is_first && plan.watched_of(pod).any(fell);
+        pod_gap(plan, &self.snapshot.nodes, known, pod).or(fell.then_some(AccountGap::UnseenRun))
     }
 
     /// The name as it is accounted for now, if it is.
@@ -282,15 +348,15 @@ impl Ledger<'_> {
         match self.snapshot.pods.get(name) {
             Some(pod) if pod.name_is_generated => self.accounted(pod, known),
             None if known.is_some_and(|known| known.unique_name) => {
-                known.filter(|known| self.may_be_held(known)).cloned()
+                known.filter(|known| self.is_remembered(known)).cloned()
             }
             present => self.follow_reusable(name, present, known),
         }
     }
 
-    /// Whether the pod is gone, and the present holder may be it.
-    fn may_be_held(&self, known: &AccountedPod) -> bool {
-        self.snapshot.gone.iter().any(|gone| gone.pod.object_uid() == known.uid)
+    /// Whether the pod is gone, and remembered: it may be a holder yet.
+    fn is_remembered(&self, known: &AccountedPod) -> bool {
+        self.snapshot.pods.gone_named(&known.name).iter().any(|gone| gone.pod.object_uid() == known.uid)
     }
 
     /// A name that can be used again. Each pod that had it since the account began has to be known to have ended, but for
@@ -310,7 +376,7 @@ impl Ledger<'_> {
             },
             None => self.unseen.is_none(),
         };
-        if !is_unbroken || other_may_live {
+        if !is_unbroken || other_may_live || self.refused.contains_key(name) {
             return None;
         }
         if let Some(pod) = present {
@@ -325,20 +391,18 @@ impl Ledger<'_> {
     /// Whether all that the pod ran is known to have ended, and no other had its name since unseen.
     fn went_in_sight(&self, gone: &Gone, known: &AccountedPod) -> bool {
         let pods = &self.snapshot.pods;
-        let has_gap = || pod_gap(self.snapshot.plan, &self.snapshot.nodes, Some(known), &gone.pod).is_some();
+        let has_gap = || self.gap_of(&gone.pod, Some(known)).is_some();
         gone.seen && gone.epoch == pods.epoch() && !self.forgot && !has_gap()
     }
 
     fn accounted(&self, pod: &Pod, known: Option<&AccountedPod>) -> Option<AccountedPod> {
-        let plan = self.snapshot.plan;
-        let known = known.filter(|known| known.uid == pod.object_uid());
-        let gap = pod_gap(plan, &self.snapshot.nodes, known, pod);
+        let gap = self.gap_of(pod, known);
         // A name that can be used again is not listed then. Another is that pod's alone.
         (gap.is_none() || pod.name_is_generated).then(|| AccountedPod {
             name: pod.name.clone(),
             uid: pod.object_uid().to_owned(),
             unique_name: pod.name_is_generated,
-            ended_runs: ended_runs(plan, pod),
+            ended_runs: ended_runs(self.snapshot.plan, pod),
             gap,
         })
     }

@@ -11,7 +11,7 @@ use crate::time::Mono;
 /// those that may live.
 const MAX_RECENT: usize = 64;
 /// How many deleted pods a namespace remembers whose processes may live under a name that can be used again, and how many
-/// of other names that may be a holder. Beyond it the namespace only knows that there were more.
+/// of other names. Beyond it the namespace only knows that there were more.
 const MAX_LOST: usize = 256;
 /// How long one is remembered although no Lease names it: the Lease watch may be behind.
 const KEPT_FOR: Mono = Mono::from_mins(1);
@@ -35,7 +35,7 @@ impl Entry {
     }
 
     fn is_recent(&self) -> bool {
-        !self.is_lost() && !self.may_hold
+        !self.may_live() && !self.may_hold
     }
 }
 
@@ -74,8 +74,9 @@ impl Namespace {
             !all.is_empty()
         });
         let by_name = &self.by_name;
-        self.aliases.retain(|_, names| {
-            names.retain(|name| by_name.contains_key(name));
+        self.aliases.retain(|alias, names| {
+            let goes_by_it = |entry: &Entry| entry.gone.pod.aliases().contains(alias);
+            names.retain(|name| by_name.get(name).is_some_and(|all| all.iter().any(goes_by_it)));
             !names.is_empty()
         });
     }
@@ -110,10 +111,9 @@ impl GonePods {
     pub(super) fn named(&self, namespace: &str, name: &str) -> Vec<&Gone> {
         let Some(all) = self.0.get(namespace) else { return Vec::new() };
         let aliases = all.aliases.get(name).into_iter().flatten();
-        let mut names: Vec<&str> = aliases.map(String::as_str).chain([name]).collect();
-        names.sort_unstable();
-        names.dedup();
-        names.into_iter().filter_map(|name| all.by_name.get(name)).flatten().map(|entry| &entry.gone).collect()
+        let names: BTreeSet<&str> = aliases.map(String::as_str).chain([name]).collect();
+        let gone = names.into_iter().filter_map(|name| all.by_name.get(name)).flatten().map(|entry| &entry.gone);
+        gone.filter(|gone| gone.pod.name == name || gone.pod.aliases().iter().any(|alias| alias == name)).collect()
     }
 
     /// How many pods of the namespace that may live were forgotten.
@@ -131,7 +131,7 @@ impl GonePods {
         all.trim(MAX_RECENT, Entry::is_recent);
         all.trim(MAX_RECENT, |entry| entry.may_hold && !entry.may_live());
         all.trim(MAX_LOST, Entry::is_lost);
-        all.trim(MAX_LOST, |entry| entry.may_hold && entry.may_live() && !entry.is_lost());
+        all.trim(MAX_LOST, |entry| entry.may_live() && !entry.is_lost());
     }
 
     /// Forgets those that no Lease's holder fits, once no event of theirs can be late. One whose processes may live can
@@ -145,12 +145,13 @@ impl GonePods {
         }
     }
 
-    /// The pod exists after all.
-    pub(super) fn is_back(&mut self, namespace: &str, pod: &Pod) {
-        if let Some(all) = self.0.get_mut(namespace).filter(|all| all.by_name.contains_key(&pod.name)) {
-            let forgotten = all.forgotten;
-            all.retain(|entry| !entry.gone.pod.is_same(pod));
-            all.forgotten = forgotten;
-        }
+    /// The pod exists after all: returns its last state.
+    pub(super) fn take_back(&mut self, namespace: &str, pod: &Pod) -> Option<Pod> {
+        let all = self.0.get_mut(namespace)?;
+        let back = all.by_name.get(&pod.name)?.iter().find(|entry| entry.gone.pod.is_same(pod))?.gone.pod.clone();
+        let forgotten = all.forgotten;
+        all.retain(|entry| !entry.gone.pod.is_same(pod));
+        all.forgotten = forgotten;
+        Some(back)
     }
 }

@@ -96,7 +96,7 @@ impl Index {
         }
         if let Some(lease) = self.leases.get(&key).filter(|_| holder_changed || source.after_gap()) {
             for (_, group) in self.by_lease.get(&key).into_iter().flatten() {
-                self.tenures.note(group, lease, source.after_gap(), now);
+                self.tenures.note(group, &key.name, lease, source.after_gap(), now);
             }
         }
         if cause == Cause::Change {

@@ -402,18 +402,13 @@ impl Index {
             *known = group;
             return;
         }
-        if self.groups.get(&key).is_some_and(|known| known.uid != group.uid) {
+        // The group may be another one of the name, or may be deleted while its spec can't be used.
+        if group.plan.is_err() || self.groups.get(&key).is_some_and(|known| known.uid != group.uid) {
             self.keep_account(&key);
-        }
-        let known = self.groups.get(&key).and_then(|known| known.plan.as_ref().ok());
-        if let Some((plan, known)) = group.plan.as_ref().ok().zip(known)
-            && plan.lease_name != known.lease_name
-        {
-            // Nobody watched that other Lease for this group.
-            self.tenures.remove_group(&key);
         }
         self.forget_group(&key);
         if let Ok(plan) = &group.plan {
+            self.tenures.keep_only(&key, &plan.lease_name);
             let lease_key = Key::new(&key.namespace, &plan.lease_name);
             self.by_lease.entry(lease_key).or_default().insert(age(&group));
             self.members.add_group(&key, plan, self.pods.of(&key.namespace));
@@ -421,10 +416,11 @@ impl Index {
         self.touch_siblings(&group);
         let lease =
             group.plan.as_ref().ok().and_then(|plan| self.leases.get(&Key::new(&key.namespace, &plan.lease_name)));
+        let lease_name = group.plan.as_ref().map(|plan| plan.lease_name.clone()).unwrap_or_default();
         if let Some(lease) = lease
             && self.tenures.of(&key).next().is_none()
         {
-            self.tenures.note(&key, lease, true, now);
+            self.tenures.note(&key, &lease_name, lease, true, now);
         }
         self.groups.insert(key.clone(), group);
         self.file_holder(&key);

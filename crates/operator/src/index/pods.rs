@@ -158,20 +158,20 @@ impl Index {
             // Another pod under the name: the old one was deleted, and the event missed.
             self.delete_pod(&key, false, now);
         }
-        let known = self.pods.get(&key.namespace, &key.name);
+        // A static pod's mirror that is back with its UID was not gone.
+        let back = self.gone.take_back(&key.namespace, &pod);
+        let known = self.pods.get(&key.namespace, &key.name).or(back.as_ref());
         if pod.phase == Phase::Terminal && known.is_none_or(|old| old.phase != Phase::Terminal) {
             pod.phase_seen = self.phase_seen(&pod, known.is_some());
         }
         pod.follow(known, now);
-        if known == Some(&pod) {
+        if known == Some(&pod) && back.is_none() {
             return;
         }
         self.share_account(&key, &mut pod);
         let mut touched = self.members.update(&key, &pod.labels, &self.groups, &pod);
         touched.extend(self.held_by(&key.namespace, &pod));
         touched.extend(self.members_named(&key.namespace, &pod.aliases()));
-        // A pod that is back with its UID (a static pod's mirror) was not gone.
-        self.gone.is_back(&key.namespace, &pod);
         self.pods.remove(&key);
         self.pods.insert(&key, pod);
         for group in touched {

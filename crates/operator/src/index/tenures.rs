@@ -42,17 +42,26 @@ pub struct Ended {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tenures(HashMap<Key, VecDeque<Tenure>>);
+pub(super) struct Tenures(HashMap<Key, OfGroup>);
+
+#[derive(Clone, Debug, Default)]
+struct OfGroup {
+    /// The name of the Lease.
+    lease: String,
+    tenures: VecDeque<Tenure>,
+}
 
 impl Tenures {
     /// The group's, oldest first. Only the last can be open.
     pub(super) fn of(&self, group: &Key) -> impl Iterator<Item = &Tenure> {
-        self.0.get(group).into_iter().flatten()
+        self.0.get(group).into_iter().flat_map(|known| &known.tenures)
     }
 
     /// The group's Lease is at a new version. `after_gap` says that others may have gone unseen before it.
-    pub(super) fn note(&mut self, group: &Key, lease: &Lease, after_gap: bool, now: Now) {
+    pub(super) fn note(&mut self, group: &Key, name: &str, lease: &Lease, after_gap: bool, now: Now) {
         let known = self.0.entry(group.clone()).or_default();
+        name.clone_into(&mut known.lease);
+        let known = &mut known.tenures;
         let holder = lease.record.holder();
         if let Some(open) = known.back_mut().filter(|t| t.ended.is_none()) {
             let counted_on = after_gap && open.transitions != lease.record.transitions();
@@ -81,11 +90,18 @@ impl Tenures {
 
     /// The group's Lease was deleted. `seen` says that its last version was known.
     pub(super) fn note_deleted(&mut self, group: &Key, seen: bool, now: Mono) {
-        let Some(known) = self.0.get_mut(group) else { return };
+        let Some(known) = self.0.get_mut(group).map(|known| &mut known.tenures) else { return };
         if !seen {
             known.clear();
         } else if let Some(open) = known.back_mut().filter(|t| t.ended.is_none()) {
             open.ended = Some(Ended { at: now, reason: TransitionReason::LeaseDeleted });
+        }
+    }
+
+    /// Nobody watched another Lease than this for the group.
+    pub(super) fn keep_only(&mut self, group: &Key, lease: &str) {
+        if self.0.get(group).is_some_and(|known| known.lease != lease) {
+            self.remove_group(group);
         }
     }
 

@@ -30,8 +30,8 @@ pub struct Container {
     pub gap: Option<AccountGap>,
     /// How many of its runs had ended when the container was first seen. Set by [`Container::follow`].
     pub ended_before: u32,
-    /// Whether those were more than it showed. Set by [`Container::follow`].
-    pub hid_runs_before: bool,
+    /// How many of those it did not show. Set by [`Container::follow`].
+    pub hidden_before: u32,
 }
 
 /// What a container does now.
@@ -140,7 +140,7 @@ impl Container {
                 ended_runs: 0,
                 gap,
                 ended_before: 0,
-                hid_runs_before: false,
+                hidden_before: 0,
             };
         };
         let state = if status.state.running.is_some() {
@@ -162,7 +162,7 @@ impl Container {
             ended_runs: 0,
             gap: None,
             ended_before: 0,
-            hid_runs_before: false,
+            hidden_before: 0,
         };
         // The count is of the runs before the present one, or before the one that ended last where there is none. A
         // kubelet that restarts all containers counts the next run as soon as it has taken the last one away.
@@ -246,9 +246,9 @@ impl Container {
             .or(self.gap)
             .or(unwitnessed.then_some(AccountGap::UnwitnessedEnd))
             .or(unseen.then_some(AccountGap::UnseenRun));
-        (self.ended_before, self.hid_runs_before) = match before {
-            Some(before) => (before.ended_before, before.hid_runs_before),
-            None => (self.ended_runs, self.hides_runs()),
+        (self.ended_before, self.hidden_before) = match before {
+            Some(before) => (before.ended_before, before.hidden_before),
+            None => (self.ended_runs, self.ended_runs.saturating_sub(self.shown())),
         };
     }
 

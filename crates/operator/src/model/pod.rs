@@ -112,7 +112,8 @@ impl Pod {
     /// Whether both are the same pod. Any pod may claim to be the mirror of another static pod, but not under its name. The
     /// same manifest on a machine that replaced a node is another pod.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.name == other.name && self.uid == other.uid && self.mirror_node_uid == other.mirror_node_uid
+        let are_mirrors = self.mirror_uid.is_some() == other.mirror_uid.is_some();
+        self.name == other.name && self.uid == other.uid && are_mirrors && self.mirror_node_uid == other.mirror_node_uid
     }
 
     /// The names that its processes may go by, other than the pod's own.
