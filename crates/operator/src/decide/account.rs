@@ -12,7 +12,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use leadergroup_api::{Account, AccountGap, AccountedPod};
-
 use leadergroup_identity::PodNames;
 
 use crate::index::{Forgotten, Plan, Snapshot};

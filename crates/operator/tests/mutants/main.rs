@@ -48,28 +48,28 @@ fn edit_must_match_once() {
 
 /// Prints for each guard how many histories are played until one ends badly without it.
 ///
-/// `MUTANT` names those to try, with commas, instead of all and the sources as they are. `LIES` names the lies that the
-/// histories tell, and `HISTORIES` is the maximum.
+/// `MUTANT` names those to try, with commas, instead of all and the sources as they are. `HISTORIES` is the maximum.
 #[test]
 #[ignore = "builds the operator once for each mutant"]
 fn histories_until_caught() {
     let only = std::env::var("MUTANT").ok();
     let workshop = Workshop::new();
     let mut missed = Vec::new();
-    println!("{:<32} {:>10}", "guard left out", "histories");
+    println!("{:<32} {:>10}  lies told", "guard left out", "histories");
     if only.is_none() {
-        let unmutated = workshop.first_violation();
+        let unmutated = workshop.first_violation(None);
         println!("{:<32} {:>10}", "(none)", unmutated.map_or_else(|| "none".to_owned(), |at| at.to_string()));
         assert!(unmutated.is_none(), "the histories end badly with every guard in place");
     }
     let is_chosen = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|chosen| chosen == name));
     for mutant in mutants().into_iter().filter(|mutant| is_chosen(&mutant.name)) {
         let files = mutant.apply(&root()).unwrap_or_else(|error| panic!("mutant {}: {error}", mutant.name));
-        let caught = workshop.with(&files, Workshop::first_violation);
+        let caught = workshop.with(&files, |workshop| workshop.first_violation(mutant.lies.as_deref()));
         println!(
-            "{:<32} {:>10}  {}",
+            "{:<32} {:>10}  {:<28} {}",
             mutant.name,
             caught.map_or_else(|| "MISSED".to_owned(), |at| at.to_string()),
+            mutant.lies.as_deref().unwrap_or("any"),
             mutant.meaning
         );
         if caught.is_none() {
@@ -121,10 +121,11 @@ impl Workshop {
         result
     }
 
-    /// The number of the first history that ends badly, if one does.
-    fn first_violation(&self) -> Option<usize> {
+    /// The number of the first history that ends badly, if one does, among those that tell these lies.
+    fn first_violation(&self, lies: Option<&str>) -> Option<usize> {
         let max = std::env::var("HISTORIES").unwrap_or_else(|_| MAX_HISTORIES.to_string());
         let printed = run(Command::new(env!("CARGO"))
+            .envs(lies.map(|lies| ("LIES", lies)))
             .current_dir(&self.checkout)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("HISTORIES", max)

@@ -1,7 +1,7 @@
 //! Mutants: the sources with one guard left out.
 //!
-//! A file in `testdata/mutants` describes one. Its first line, after `#`, says what the guard's absence means. Then come edits:
-//! a path, the lines to replace after `- `, and the lines in their place after `+ `. Indentation does not count.
+//! A file in `testdata/mutants` describes one. Its first line, after `#`, says what the guard's absence means, and one with
+//! `lies:` which lies the histories tell that look for it; any, if there is none. Then come edits: a path, the lines to replace after `- `, and the lines in their place after `+ `. Indentation does not count.
 
 use std::fs;
 use std::path::Path;
@@ -12,6 +12,8 @@ pub struct Mutant {
     pub name: String,
     /// What the guard's absence means.
     pub meaning: String,
+    /// The lies that histories tell which look for it, as a list with commas.
+    pub lies: Option<String>,
     edits: Vec<Edit>,
 }
 
@@ -41,8 +43,13 @@ impl Mutant {
         let mut lines = text.lines().filter(|line| !line.trim().is_empty());
         let meaning =
             lines.next().and_then(|line| line.strip_prefix("# ")).ok_or("the first line says nothing after #")?;
+        let mut told_lies = None;
         let mut edits: Vec<Edit> = Vec::new();
         for line in lines {
+            if let Some(told) = line.strip_prefix("# lies:") {
+                told_lies = Some(told.trim().to_owned());
+                continue;
+            }
             let (mark, rest) = line.split_at(line.len().min(2));
             let last = edits.last_mut();
             match (mark.trim_end(), last) {
@@ -59,7 +66,7 @@ impl Mutant {
         if edits.is_empty() || edits.iter().any(|edit| edit.from.is_empty()) {
             return Err("an edit replaces nothing".to_owned());
         }
-        Ok(Self { name: name.to_owned(), meaning: meaning.to_owned(), edits })
+        Ok(Self { name: name.to_owned(), meaning: meaning.to_owned(), lies: told_lies, edits })
     }
 
     /// The files that it changes below `root`, with their new text. Each edit must match in one place.
