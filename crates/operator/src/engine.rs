@@ -80,7 +80,7 @@ pub struct Engine {
     leads: bool,
     /// The present term, or the last.
     term: Term,
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Key, Box<Entry>>,
     timers: BTreeSet<(Mono, Key)>,
     waiting: BTreeSet<Key>,
     audits: Schedule,
@@ -367,8 +367,10 @@ impl Engine {
             if self.entries.get(key).is_some_and(|e| e.uid != uid) {
                 self.forget(key);
             }
-            let entry =
-                self.entries.entry(key.clone()).or_insert_with(|| Entry { uid: uid.clone(), ..Entry::default() });
+            let entry = self
+                .entries
+                .entry(key.clone())
+                .or_insert_with(|| Box::new(Entry { uid: uid.clone(), ..Entry::default() }));
             let is_new = entry.told_invalid.as_ref() != Some(&message);
             let undecodable = status::undecodable(message.clone(), now);
             if is_new && Retry::is_due(entry.write_retry.as_ref(), now) && entry.statuses.admit(now.mono) {
@@ -392,7 +394,8 @@ impl Engine {
             self.forget(key);
         }
         let Some(group) = self.index.group(key) else { return };
-        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry { uid: uid.clone(), ..Entry::default() });
+        let entry =
+            self.entries.entry(key.clone()).or_insert_with(|| Box::new(Entry { uid: uid.clone(), ..Entry::default() }));
         entry.told_invalid = None;
         let (desired, notices, wake) = match &group.plan {
             Ok(_) => {

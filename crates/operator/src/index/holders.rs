@@ -8,13 +8,14 @@ use std::collections::{BTreeSet, HashMap};
 use leadergroup_identity::Identity;
 
 use super::Key;
+use super::few::Few;
 use crate::model::Pod;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Holders {
-    by_name: HashMap<Key, BTreeSet<Key>>,
+    by_name: HashMap<Key, Few<Key>>,
     /// Groups whose holder's pod may have any name, by namespace.
-    unfiled: HashMap<String, BTreeSet<Key>>,
+    unfiled: HashMap<String, Few<Key>>,
     filed: HashMap<Key, Option<Key>>,
 }
 
@@ -27,7 +28,7 @@ impl Holders {
         match &name {
             Some(name) => self.by_name.entry(name.clone()).or_default().insert(group.clone()),
             None => self.unfiled.entry(group.namespace.clone()).or_default().insert(group.clone()),
-        };
+        }
         self.filed.insert(group.clone(), name);
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kube::core::Expression;
 
+use super::few::Few;
 use super::{Group, Key, Plan, remove_from};
 use crate::model::Pod;
 
@@ -15,11 +16,11 @@ type Label = (String, String, String);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Members {
-    pods: BTreeMap<Key, BTreeSet<String>>,
-    groups: HashMap<Key, BTreeSet<Key>>,
-    by_label: HashMap<Label, BTreeSet<Key>>,
+    pods: BTreeMap<Key, Few<String>>,
+    groups: HashMap<Key, Few<Key>>,
+    by_label: HashMap<Label, Few<Key>>,
     /// Groups whose selector requires no single value, by namespace.
-    unfiled: HashMap<String, BTreeSet<Key>>,
+    unfiled: HashMap<String, Few<Key>>,
     filed: HashMap<Key, Label>,
 }
 
@@ -35,7 +36,7 @@ impl Members {
     }
 
     /// Every group with the names of its candidates.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Key, &BTreeSet<String>)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Key, &Few<String>)> {
         self.pods.iter()
     }
 
@@ -53,7 +54,7 @@ impl Members {
                 self.unfiled.entry(key.namespace.clone()).or_default().insert(key.clone());
             }
         }
-        let selected: BTreeSet<_> = pods.filter(|p| plan.selects(p)).map(|p| p.name.clone()).collect();
+        let selected: Few<_> = pods.filter(|p| plan.selects(p)).map(|p| p.name.clone()).collect();
         for pod in &selected {
             self.groups.entry(Key::new(&key.namespace, pod)).or_default().insert(key.clone());
         }
@@ -88,7 +89,7 @@ impl Members {
             .filter(|key| groups.get(key).is_some_and(|g| g.plan.as_ref().is_ok_and(|plan| plan.selects(record))))
             .cloned()
             .collect();
-        let before = self.groups.get(pod).cloned().unwrap_or_default();
+        let before: BTreeSet<Key> = self.groups.get(pod).into_iter().flatten().cloned().collect();
         for left in before.difference(&now) {
             self.pods.entry(left.clone()).or_default().remove(&pod.name);
         }
@@ -99,13 +100,13 @@ impl Members {
         if now.is_empty() {
             self.groups.remove(pod);
         } else {
-            self.groups.insert(pod.clone(), now);
+            self.groups.insert(pod.clone(), now.into_iter().collect());
         }
         touched
     }
 
     /// Takes the pod out of its groups, and returns them.
-    pub(super) fn remove_pod(&mut self, pod: &Key) -> BTreeSet<Key> {
+    pub(super) fn remove_pod(&mut self, pod: &Key) -> Few<Key> {
         let groups = self.groups.remove(pod).unwrap_or_default();
         for group in &groups {
             if let Some(names) = self.pods.get_mut(group) {

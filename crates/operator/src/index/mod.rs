@@ -4,6 +4,7 @@
 //! A watch that was interrupted lists everything again. The index compares that list with what it has, so an object
 //! deleted meanwhile is noticed too; its last known state is kept, and that it was deleted proves nothing more.
 
+mod few;
 mod former;
 mod gone;
 mod group;
@@ -17,7 +18,7 @@ mod pods;
 mod routes;
 mod tenures;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use kube::core::error_boundary::InvalidObject;
 use kube::runtime::watcher::Event;
 use leadergroup_api::LeaderGroupStatus;
 
+use few::Few;
 pub use former::Former;
 use former::FormerAccounts;
 pub use gone::Forgotten;
@@ -131,7 +133,7 @@ pub struct Index {
     members: Members,
     routes: Routes,
     /// The groups of each Lease, oldest first.
-    by_lease: HashMap<Key, BTreeSet<Age>>,
+    by_lease: HashMap<Key, Few<Age>>,
     holders: Holders,
     listing: [Listing; 4],
     /// Whether Leases are cleared in the namespaces that are Kubernetes' own.
@@ -484,7 +486,7 @@ fn replaces(list_began: Option<Mono>, answered_at: Option<Mono>) -> bool {
     list_began.is_some_and(|began| answered_at.is_none_or(|answered| answered < began))
 }
 
-fn remove_from<K: Hash + Eq, V: Ord>(map: &mut HashMap<K, BTreeSet<V>>, at: &K, value: &V) {
+fn remove_from<K: Hash + Eq, V: Ord>(map: &mut HashMap<K, Few<V>>, at: &K, value: &V) {
     if let Some(set) = map.get_mut(at) {
         set.remove(value);
         if set.is_empty() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use leadergroup_api::AccountGap;
 
+use super::few::Few;
 use super::gone::{Forgotten, GonePods};
 use super::listing::Within;
 use super::{Cause, Index, Key, remove_from};
@@ -18,7 +19,7 @@ use crate::wire::PodWire;
 pub(super) struct Pods {
     by_namespace: HashMap<String, BTreeMap<String, Pod>>,
     /// The pods whose processes go by another name than the pod's own, by that.
-    by_alias: HashMap<Key, BTreeSet<String>>,
+    by_alias: HashMap<Key, Few<String>>,
     watches: HashMap<Option<Arc<str>>, PodWatch>,
 }
 
@@ -88,7 +89,7 @@ impl Pods {
     pub(super) fn set_label(&mut self, key: &Key, uid: &str, label: &str, value: &str) {
         let known = self.by_namespace.get_mut(&key.namespace).and_then(|pods| pods.get_mut(&key.name));
         if let Some(pod) = known.filter(|pod| pod.object_uid() == uid) {
-            pod.labels.insert(label.to_owned(), value.to_owned());
+            Arc::make_mut(&mut pod.labels).insert(label.to_owned(), value.to_owned());
         }
     }
 }
@@ -168,7 +169,7 @@ impl Index {
         if known == Some(&pod) && back.is_none() {
             return;
         }
-        self.share_account(&key, &mut pod);
+        self.share(&key, &mut pod);
         let mut touched = self.members.update(&key, &pod.labels, &self.groups, &pod);
         touched.extend(self.held_by(&key.namespace, &pod));
         touched.extend(self.members_named(&key.namespace, &pod.aliases()));
@@ -185,15 +186,19 @@ impl Index {
         names.iter().flat_map(|name| self.members.groups_of(&Key::new(namespace, name))).cloned().collect()
     }
 
-    /// Has the pod share its account's name with one next to it by name: many pods have few accounts, and those of a
-    /// workload stand together.
-    fn share_account(&self, key: &Key, pod: &mut Pod) {
+    /// Has the pod share its labels and its account's name with one next to it by name: those of a workload stand together,
+    /// and most of them are alike.
+    fn share(&self, key: &Key, pod: &mut Pod) {
         let Some(pods) = self.pods.by_namespace.get(&key.namespace) else { return };
         let before = pods.range::<str, _>((Bound::Unbounded, Bound::Excluded(&*key.name))).next_back();
         let from = pods.range::<str, _>((Bound::Included(&*key.name), Bound::Unbounded)).take(2);
-        let near = before.into_iter().chain(from).map(|(_, near)| &near.account);
-        if let Some(same) = near.into_iter().find(|account| **account == pod.account) {
-            pod.account.clone_from(same);
+        for (_, near) in before.into_iter().chain(from) {
+            if near.account == pod.account {
+                pod.account.clone_from(&near.account);
+            }
+            if near.labels == pod.labels {
+                pod.labels.clone_from(&near.labels);
+            }
         }
     }
 
@@ -228,7 +233,7 @@ impl Index {
             pod.lose(AccountGap::NodeReplaced);
         }
         let held = self.held_by(&key.namespace, &pod);
-        let mut touched = self.members.remove_pod(key);
+        let mut touched: BTreeSet<_> = self.members.remove_pod(key).into_iter().collect();
         let may_hold = !held.is_empty();
         touched.extend(held);
         touched.extend(self.members_named(&key.namespace, &pod.aliases()));

@@ -39,8 +39,8 @@ pub struct Pod {
     pub bound_at: Option<Timestamp>,
     /// Its primary address.
     pub ip: Option<IpAddr>,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels. Pods next to each other by name share them.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The node it is bound to.
     pub node: Option<String>,
     /// `spec.hostname`, where set.
@@ -235,6 +235,8 @@ impl From<PodWire> for Pod {
             .ephemeral_containers
             .iter()
             .map(|c| Container::new(c.name.clone(), Restarts::Never, &status.ephemeral_container_statuses));
+        let mut containers: Vec<_> = regular.chain(sidecars).chain(ephemeral).collect();
+        containers.shrink_to_fit();
         Self {
             name: metadata.name.unwrap_or_default(),
             name_is_generated,
@@ -243,8 +245,8 @@ impl From<PodWire> for Pod {
             mirror_node_uid,
             bound_at,
             ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
-            labels: metadata.labels.unwrap_or_default(),
-            containers: regular.chain(sidecars).chain(ephemeral).collect(),
+            labels: Arc::new(metadata.labels.unwrap_or_default()),
+            containers,
             node: spec.node_name.filter(|n| !n.is_empty()),
             hostname: spec.hostname.filter(|h| !h.is_empty()),
             account: spec
