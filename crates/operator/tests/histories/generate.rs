@@ -242,6 +242,7 @@ fn lie_of(lie: Lie, told: &[Lie]) -> Option<BoxedStrategy<Scene>> {
             let scenes = [
                 Some(recreated),
                 told.contains(&Lie::OperatorRestart).then(recreated_for_strangers),
+                told.contains(&Lie::OperatorRestart).then(recreated_after_restart),
                 bursts.then(recreated_after_burst),
             ];
             Union::new(scenes.into_iter().flatten()).boxed()
@@ -296,6 +297,27 @@ fn recreated_for_strangers() -> BoxedStrategy<Scene> {
                 (200, restart(Which::Both)),
                 (500, Step::CreateGroup),
                 (then, restart(which)),
+                (last, end),
+            ]
+        })
+        .boxed()
+}
+
+/// A pod has a namesake that nobody sees, and that lives on beside the next; and the group is created again after. Then the
+/// one that nobody saw may lead.
+fn recreated_after_restart() -> BoxedStrategy<Scene> {
+    let unseen = (300_u64..3_600, 2_500_u64..4_500);
+    let after = (3_000_u64..5_000, 500_u64..4_000, 5_000_u64..12_000, end());
+    (0_u64..2_000, slot(), unseen, after)
+        .prop_map(|(pause, slot, (from, force), (then, lead, last, end))| {
+            vec![
+                (pause, Step::Aim(slot)),
+                (0, Step::Delete(TARGET)),
+                (from, Step::Restart(Which::Both, 6_000, false)),
+                (force, Step::Force(TARGET, Outlook::Immortal)),
+                (then, Step::DeleteGroup),
+                (200, Step::CreateGroup),
+                (lead, Step::Favour(TARGET, 15_000)),
                 (last, end),
             ]
         })
