@@ -62,6 +62,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// Returns the entry of a new group.
+    fn of(uid: &str) -> Box<Self> {
+        Box::new(Self { uid: uid.to_owned(), ..Self::default() })
+    }
+
     /// Reports wait for what a standby or the group's traffic waits for.
     fn is_busy(&self) -> bool {
         self.acting || self.lanes.as_ref().is_some_and(|lanes| lanes.route_is_busy())
@@ -367,10 +372,7 @@ impl Engine {
             if self.entries.get(key).is_some_and(|e| e.uid != uid) {
                 self.forget(key);
             }
-            let entry = self
-                .entries
-                .entry(key.clone())
-                .or_insert_with(|| Box::new(Entry { uid: uid.clone(), ..Entry::default() }));
+            let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::of(&uid));
             let is_new = entry.told_invalid.as_ref() != Some(&message);
             let undecodable = status::undecodable(message.clone(), now);
             if is_new && Retry::is_due(entry.write_retry.as_ref(), now) && entry.statuses.admit(now.mono) {
@@ -394,8 +396,7 @@ impl Engine {
             self.forget(key);
         }
         let Some(group) = self.index.group(key) else { return };
-        let entry =
-            self.entries.entry(key.clone()).or_insert_with(|| Box::new(Entry { uid: uid.clone(), ..Entry::default() }));
+        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::of(&uid));
         entry.told_invalid = None;
         let (desired, notices, wake) = match &group.plan {
             Ok(_) => {

@@ -359,10 +359,10 @@ impl Case {
                 ("shared-pid", _) => spec["shareProcessNamespace"] = json!(true),
                 ("host-pid", _) => spec["hostPID"] = json!(true),
                 ("outsider", _) => metadata["labels"] = json!({"app": "other"}),
-                ("generated", _) => generated_by("apps/v1", "ReplicaSet", name, &mut metadata),
+                ("generated", _) => support::generate_name(&mut metadata, name, "apps/v1", "ReplicaSet"),
                 (_, Some(("generated-by", by))) => {
                     let (version, kind) = by.rsplit_once('/').expect("a version and a kind");
-                    generated_by(version, kind, name, &mut metadata);
+                    support::generate_name(&mut metadata, name, version, kind);
                 }
                 ("runtime-class", _) => spec["runtimeClassName"] = json!("sandboxed"),
                 ("rules", _) => rules = true,
@@ -472,13 +472,6 @@ fn status(name: &str, text: &str) -> Value {
         _ => format!("{}://{name}", get("runtime").unwrap_or("containerd")),
     };
     json!({"name": name, "state": current, "lastState": last, "restartCount": restarts, "containerID": id})
-}
-
-/// The name as that controller has the API server generate it.
-fn generated_by(api_version: &str, kind: &str, name: &str, metadata: &mut Value) {
-    metadata["generateName"] = json!(name[..name.len() - 5]);
-    metadata["ownerReferences"] =
-        json!([{"apiVersion": api_version, "kind": kind, "name": "web", "uid": "web-uid", "controller": true}]);
 }
 
 fn disruption(reason: &str) -> Value {

@@ -24,20 +24,27 @@ fn tell(engine: &mut Engine, kind: Kind, event: &Event<Value>) {
     engine.change(change(kind, event), now_at(ms(0)));
 }
 
-/// The objects of a group whose first pod leads.
-fn group(at: usize) -> [Value; 2] {
-    let name = format!("group-{at}");
+fn group_name(at: usize) -> String {
+    format!("group-{at}")
+}
+
+fn group(at: usize) -> Value {
     let mut group = support::group(&json!({}));
-    group["metadata"]["name"] = json!(name);
+    group["metadata"]["name"] = json!(group_name(at));
     group["metadata"]["uid"] = json!(uid("group", at));
     group["metadata"]["resourceVersion"] = json!((at + 1).to_string());
+    group
+}
+
+/// The group's Lease, held by its first pod.
+fn lease(at: usize) -> Value {
     let mut lease = support::lease(&json!({
         "holderIdentity": pod_name(at, 0), "leaseDurationSeconds": 15, "acquireTime": micro_time(0), "renewTime": micro_time(0),
         "leaseTransitions": 1,
     }));
-    lease["metadata"]["name"] = json!(name);
+    lease["metadata"]["name"] = json!(group_name(at));
     lease["metadata"]["uid"] = json!(uid("lease", at));
-    [group, lease]
+    lease
 }
 
 /// As the API server makes them.
@@ -51,7 +58,7 @@ fn pod_name(group: usize, at: usize) -> String {
 
 fn candidate(group: usize, at: usize) -> Value {
     let mut pod = pod(&pod_name(group, at), group * CANDIDATES + at);
-    pod["metadata"]["labels"]["leadergroup.dev/group"] = json!(format!("group-{group}"));
+    pod["metadata"]["labels"]["leadergroup.dev/group"] = json!(group_name(group));
     pod
 }
 
@@ -71,14 +78,13 @@ fn pod(name: &str, at: usize) -> Value {
     pod["metadata"]["labels"] = json!({
         "app.kubernetes.io/name": "app", "app.kubernetes.io/instance": "app-instance", "pod-template-hash": "5d9fcb7c86",
     });
-    pod["metadata"]["generateName"] = json!(name[..name.len() - 5]);
-    pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "app", "uid": uid("owner", at), "controller": true}]);
+    support::generate_name(&mut pod["metadata"], name, "apps/v1", "ReplicaSet");
     pod["spec"]["serviceAccountName"] = json!("default");
     pod["status"]["podIP"] = json!(format!("10.{}.{}.{}", at / 65_536 % 256, at / 256 % 256, at % 256));
     pod
 }
 
-/// An operator that leads and has listed so many groups and their pods, and other pods beside them.
+/// Returns the engine of a leading operator that has listed `groups` groups with their pods, and `beside` other pods.
 fn engine(groups: usize, beside: usize) -> Engine {
     let mut engine = Engine::default();
     engine.lead(1, now_at(ms(0)));
@@ -87,8 +93,8 @@ fn engine(groups: usize, beside: usize) -> Engine {
         let mut show = |object| tell(&mut engine, kind, &Event::InitApply(object));
         match kind {
             Kind::Node => (0..NODES).for_each(|at| show(support::node(&format!("node-{at}.example.org"), true, false))),
-            Kind::Group => (0..groups).for_each(|at| show(group(at)[0].clone())),
-            Kind::Lease => (0..groups).for_each(|at| show(group(at)[1].clone())),
+            Kind::Group => (0..groups).for_each(|at| show(group(at))),
+            Kind::Lease => (0..groups).for_each(|at| show(lease(at))),
             Kind::Pod => {
                 (0..groups).flat_map(|g| (0..CANDIDATES).map(move |at| candidate(g, at))).for_each(&mut show);
                 (0..beside).for_each(|at| show(pod(&format!("beside-{at}-bcdfg"), 100_000 + at)));

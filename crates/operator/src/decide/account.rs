@@ -203,17 +203,17 @@ fn reason(
     holder: &str,
     gap: Option<AccountGap>,
     unseen: Option<AccountGap>,
-    ledger: &BTreeMap<String, AccountedPod>,
+    accounted: &BTreeMap<String, AccountedPod>,
 ) -> Option<AccountGap> {
     if snapshot.lease.is_some_and(|lease| lease.is_restored) {
         return Some(AccountGap::LeaseRestored);
     }
     let name = snapshot.plan.identity.only_name(holder);
-    let is_listed = name.is_some_and(|name| ledger.get(&name).is_some_and(|pod| !pod.unique_name));
+    let is_listed = name.is_some_and(|name| accounted.get(&name).is_some_and(|pod| !pod.unique_name));
     let by_others = gap.or(unseen.filter(|_| !is_listed)).filter(|_| !is_unique(snapshot, holder));
     let by_pods = || {
         let nodes = &snapshot.nodes;
-        fitting(snapshot, holder).find_map(|pod| pod_gap(snapshot.plan, nodes, ledger.get(&pod.name), pod))
+        fitting(snapshot, holder).find_map(|pod| pod_gap(snapshot.plan, nodes, accounted.get(&pod.name), pod))
     };
     by_others.or_else(by_pods).or_else(|| outlived(snapshot, holder))
 }

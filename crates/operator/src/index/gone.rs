@@ -62,15 +62,21 @@ impl Namespace {
         self.by_name.values().flatten()
     }
 
-    fn retain(&mut self, keep: impl Fn(&mut Entry) -> bool) {
-        let forgotten = &mut self.forgotten;
+    /// Forgets all others, and counts those of them that may live.
+    fn remember_only(&mut self, is_remembered: impl Fn(&mut Entry) -> bool) {
+        let mut forgotten = self.forgotten;
+        self.retain(|entry| {
+            let is_kept = is_remembered(entry);
+            forgotten.all += u64::from(!is_kept && entry.may_live());
+            forgotten.reusable += u64::from(!is_kept && entry.is_lost());
+            is_kept
+        });
+        self.forgotten = forgotten;
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) {
         self.by_name.retain(|_, all| {
-            all.retain_mut(|entry| {
-                let is_kept = keep(entry);
-                forgotten.all += u64::from(!is_kept && entry.may_live());
-                forgotten.reusable += u64::from(!is_kept && entry.is_lost());
-                is_kept
-            });
+            all.retain_mut(&mut keep);
             !all.is_empty()
         });
         let by_name = &self.by_name;
@@ -87,7 +93,7 @@ impl Namespace {
             && let Some(oldest) = self.all().filter(|entry| counts(entry)).min_by_key(|entry| entry.gone.at)
         {
             let (name, uid, at) = (oldest.gone.pod.name.clone(), oldest.gone.pod.uid.clone(), oldest.gone.at);
-            self.retain(|e| e.gone.pod.name != name || e.gone.pod.uid != uid || e.gone.at != at);
+            self.remember_only(|e| e.gone.pod.name != name || e.gone.pod.uid != uid || e.gone.at != at);
         }
     }
 }
@@ -138,7 +144,7 @@ impl GonePods {
     /// take the Lease at any time, so it stays.
     pub(super) fn purge(&mut self, namespace: &str, now: Mono, may_hold: impl Fn(&Pod) -> bool) {
         if let Some(all) = self.0.get_mut(namespace) {
-            all.retain(|entry| {
+            all.remember_only(|entry| {
                 entry.may_hold = may_hold(&entry.gone.pod);
                 entry.gone.at + KEPT_FOR > now || !entry.is_recent()
             });
@@ -149,9 +155,7 @@ impl GonePods {
     pub(super) fn take_back(&mut self, namespace: &str, pod: &Pod) -> Option<Pod> {
         let all = self.0.get_mut(namespace)?;
         let back = all.by_name.get(&pod.name)?.iter().find(|entry| entry.gone.pod.is_same(pod))?.gone.pod.clone();
-        let forgotten = all.forgotten;
         all.retain(|entry| !entry.gone.pod.is_same(pod));
-        all.forgotten = forgotten;
         Some(back)
     }
 }

@@ -90,7 +90,7 @@ const UNWITNESSED_REASONS: [&str; 4] = [STATUS_UNKNOWN, "Unknown", "NotFound", R
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 /// The reason for the end of each container of a pod whose rules restart all of them at once. It has no times.
 const RESTARTING_ALL: &str = "RestartingAllContainers";
-/// Why a kubelet can't have a container created; the last stands for that where it was told of an end all the same.
+/// Reasons of a waiting container that could not be created. The last replaces the reported end of such a container.
 const START_FAILURES: [&str; 8] = [
     "ErrImagePull",
     "ImagePullBackOff",

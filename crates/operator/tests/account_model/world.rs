@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{counted, ended, pod, running};
+use crate::support::{counted, ended, generate_name, pod, running};
 
 /// By which name the pods' processes go, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -201,8 +201,7 @@ impl World {
         let mut pod = pod(&self.pod_name(at), &format!("u{at}"), NODE, phase, &[("app", status)]);
         if self.naming == Naming::Node {
             pod["spec"]["hostNetwork"] = json!(true);
-            pod["metadata"]["generateName"] = json!("web-");
-            pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "web", "uid": "web", "controller": true}]);
+            generate_name(&mut pod["metadata"], &self.pod_name(at), "apps/v1", "DaemonSet");
         }
         pod
     }

@@ -7,7 +7,7 @@ use super::limits;
 use super::step::{Step, at};
 use crate::support::api::Kind;
 use crate::support::cluster::Cluster;
-use crate::support::{ended, group, micro_time, node, pod, running};
+use crate::support::{ended, generate_name, group, micro_time, node, pod, running};
 
 /// A pod under a name that no other has: the processes of others may have outlived their pods, seen or unseen.
 const SOUND: &str = "sound-bcdfg";
@@ -84,8 +84,7 @@ fn put_candidate(cluster: &mut Cluster, group: &str, name: &str, node: &str, pha
     let mut candidate = pod(name, &format!("{name}-sound"), node, phase, &[("app", status)]);
     candidate["metadata"]["labels"] = json!({"leadergroup.dev/group": group});
     if name == SOUND {
-        candidate["metadata"]["generateName"] = json!("sound-");
-        candidate["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "sound", "uid": "sound", "controller": true}]);
+        generate_name(&mut candidate["metadata"], name, "apps/v1", "ReplicaSet");
     }
     cluster.put_pod(candidate);
 }

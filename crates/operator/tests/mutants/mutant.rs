@@ -1,7 +1,8 @@
 //! Mutants: the sources with one guard left out.
 //!
-//! A file in `testdata/mutants` describes one. Its first line, after `#`, says what the guard's absence means, and one with
-//! `lies:` which lies the histories tell that look for it; any, if there is none. Then come edits: a path, the lines to replace after `- `, and the lines in their place after `+ `. Indentation does not count.
+//! Each file in `testdata/mutants` describes one. Its first line, after `#`, gives the meaning of the guard's absence. A line
+//! `# lies:` lists the lies of the histories that look for the mutant; without that line they tell any. Edits follow: a path,
+//! the lines to replace after `- `, and their replacement after `+ `. Indentation does not count.
 
 use std::fs;
 use std::path::Path;

@@ -108,6 +108,17 @@ pub fn pod(name: &str, uid: &str, node: &str, phase: &str, containers: &[(&str, 
     })
 }
 
+/// Gives the metadata of this pod a name that the API server generated for a controller of that kind.
+pub fn generate_name(metadata: &mut Value, name: &str, api_version: &str, kind: &str) {
+    metadata["generateName"] = json!(name[..name.len() - 5]);
+    metadata["ownerReferences"] = owned_by(api_version, kind);
+}
+
+/// The owner references of a pod that a controller of that kind created.
+pub fn owned_by(api_version: &str, kind: &str) -> Value {
+    json!([{"apiVersion": api_version, "kind": kind, "name": "web", "uid": "web", "controller": true}])
+}
+
 /// The status of a container that runs since then, by its node's clock.
 pub fn running(since: i64) -> Value {
     json!({"state": {"running": {"startedAt": time(since)}}})

@@ -6,7 +6,7 @@ use super::World;
 use super::kubelet::{Container, Role};
 use super::pod::Pod;
 use super::setup::{Helper, RestartPolicy, VirtualMark};
-use crate::support::{NAMESPACE, time};
+use crate::support::{NAMESPACE, owned_by, time};
 
 impl World {
     /// The pod's object, as it is created or bound.
@@ -25,8 +25,7 @@ impl World {
         }
         if pod.slot.is_some() {
             let (version, kind) = setup.owner.kind();
-            metadata["ownerReferences"] =
-                json!([{"apiVersion": version, "kind": kind, "name": "web", "uid": "web", "controller": true}]);
+            metadata["ownerReferences"] = owned_by(version, kind);
         }
         let restart_policy = match setup.restarts {
             _ if setup.helper == Some(Helper::Regular) && pod.slot.is_some() => "OnFailure",
