@@ -132,7 +132,7 @@ impl Case {
     /// watches, before a list; `contradicted` the status remembers a contradiction;
     /// `restart` another operator starts, with the status that this one left or without one; `standby` one
     /// starts and does not lead yet; `takeover` one leads that stood by and has seen the same; `recreate-group` the group is another one of its name, `replace-group` so it is in one event;
-    /// `begin-list` a list of pods begins; `restore VERSION` etcd is restored, and the Lease is listed at that version.
+    /// `begin-list` a list of pods begins; `restore VERSION [UID]` etcd is restored, and the Lease is listed at that version.
     fn line(&mut self, first: &str, words: &[&str]) {
         match first {
             "group" => self.group(words),
@@ -190,6 +190,9 @@ impl Case {
             "restore" => {
                 let mut lease = self.lease.clone().expect("a Lease");
                 lease["metadata"]["resourceVersion"] = json!(words[0]);
+                if let Some(uid) = words.get(1) {
+                    lease["metadata"]["uid"] = json!(uid);
+                }
                 self.apply(Change::Lease(Event::Init));
                 self.apply(Change::Lease(Event::InitApply(decode(&lease))));
                 self.apply(Change::Lease(Event::InitDone));

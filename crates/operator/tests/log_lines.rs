@@ -70,6 +70,8 @@ fn clears_that_are_outrun_time_and_again_are_logged_seldom() {
             cluster.before_clear = Some(|api| take_as(api, "nobody-0", 0));
             let holder = ["web-1", "web-0"][turn % 2];
             cluster.set_lease(&json!({"holderIdentity": holder, "leaseDurationSeconds": 15}));
+            // By this the watch of pods shows that it has come as far as the Lease.
+            cluster.put_pod(pod("web-2", &format!("u{turn}"), "n1", "Running", &[("app", running(0))]));
             cluster.pass(20);
         }
     });

@@ -5,12 +5,13 @@
 
 mod support;
 
+use kube::runtime::watcher::Event;
 use leadergroup_api::TransitionReason;
 use leadergroup_operator::time::Mono;
 use serde_json::{Value, json};
-use support::api::Kind;
+use support::api::{Kind, change};
 use support::cluster::{Cluster, Fate, leading, take_as, web_0, web_0_ended};
-use support::{counted, ended, ms, pod, restarted, running};
+use support::{counted, ended, ms, now_at, pod, restarted, running};
 
 #[test]
 fn a_holder_whose_pod_ended_is_cleared_at_once() {
@@ -52,6 +53,29 @@ fn a_last_renewal_seen_after_the_end_is_no_contradiction() {
     assert_eq!(cluster.api.cleared.len(), 1);
     cluster.release(Kind::Lease);
     assert_eq!(cluster.verdict(), "Free");
+}
+
+#[test]
+fn a_pod_that_led_and_went_before_the_watch_brought_it_keeps_the_lease_to_its_end() {
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Pod);
+    let version = cluster.api.put(Kind::Pod, web_0_ended(8_500));
+    let mut namesake = pod("other", "u1", "n2", "Running", &[("app", running(8_100))]);
+    namesake["spec"]["hostname"] = json!("web-0");
+    cluster.put_pod(namesake);
+    cluster.renew("web-0");
+    cluster.delete(Kind::Pod, "other");
+    let mut ended = web_0_ended(8_500);
+    ended["metadata"]["resourceVersion"] = json!(version.to_string());
+    cluster.engine.change(change(Kind::Pod, &Event::Apply(ended)), now_at(ms(cluster.now)));
+    cluster.pass(2_000);
+    assert!(
+        cluster.api.cleared.is_empty(),
+        "no reading shows the other, but the watch has not come as far as its renewal"
+    );
+    cluster.release(Kind::Pod);
+    cluster.pass(2_000);
+    assert!(cluster.api.cleared.is_empty(), "it went without a report");
 }
 
 #[test]
@@ -390,6 +414,8 @@ fn a_process_that_may_outlive_its_pod_is_remembered_through_other_terms() {
 fn the_holder_on_an_out_of_service_node_is_cleared_once_its_lease_has_stood_still() {
     let mut cluster = leading(&json!({"lease": {"durationSeconds": 60, "renewDeadlineSeconds": 40}}));
     cluster.put_node("n1", false, true);
+    // The node controller says so of its pods.
+    cluster.put_pod(web_0("u0", running(0)));
     assert_eq!(cluster.verdict(), "Unreachable");
     // By its record the Lease lasts 15 s.
     cluster.pass(9_900);

@@ -15,7 +15,7 @@ use crate::judge::{Clearable, Judgement, judge};
 use crate::model::{Gone, Lease, Pod};
 use crate::time::{Mono, Now};
 
-/// How long to wait for the watch to catch up with a reading that contradicts it.
+/// How long to wait for the watch to catch up with the Lease, or with a reading that contradicts it.
 const CATCH_UP: Mono = Mono::from_secs(1);
 
 /// The outcome of [`next`].
@@ -212,6 +212,11 @@ fn at_once(
     if !moved_after_proof && now.mono < due {
         return Next::wake(due);
     }
+    // A pod may have come, written the Lease and gone since, which no reading shows.
+    if !snapshot.pods.is_up_to(lease.moved_in) {
+        let next = when_expired(snapshot, memory, judgement, lease, key, now);
+        return if next.action.is_some() { next } else { Next::wake(now.mono + CATCH_UP) };
+    }
     let Some(read) = memory.read_pods.as_ref().filter(|read| suffices(snapshot, lease, read)) else {
         return Next::act(read_pods(snapshot, lease, key));
     };
@@ -240,7 +245,7 @@ fn at_once(
     Next::act(clear(snapshot, memory, judgement, lease, key, Ground::Proof))
 }
 
-/// The only pod that can be the holder, if the watch has brought all that may go by its name.
+/// The only pod that can be the holder, if no other goes by its name.
 fn only_pod(snapshot: &Snapshot<'_>, lease: &Lease) -> Option<String> {
     let goes_by_name =
         |pod: &Pod| !pod.host_network && pod.hostname.as_ref().is_none_or(|h| *h == pod.name) && !pod.name_is_cut();
@@ -248,7 +253,7 @@ fn only_pod(snapshot: &Snapshot<'_>, lease: &Lease) -> Option<String> {
     let holder = lease.record.holder().unwrap_or_default();
     let mut fitting = snapshot.candidates.iter().chain(&snapshot.others).copied().chain(gone);
     let name = snapshot.plan.identity.only_name(holder)?;
-    (snapshot.pods.is_up_to(&lease.version) && fitting.all(goes_by_name)).then_some(name)
+    fitting.all(goes_by_name).then_some(name)
 }
 
 /// The reading that an early clear needs: of the one pod that can be the holder, or of all pods.

@@ -51,10 +51,7 @@ impl Index {
                 if !replaces(list_began, lease.answered_at) {
                     return;
                 }
-                // Only a restored etcd goes back.
-                let mut restored = Lease::found(wire, source, now);
-                restored.is_restored = true;
-                self.leases.insert(key.clone(), restored);
+                self.leases.insert(key.clone(), Lease::restored(wire, source, now));
             }
             Some(lease) if lease.uid == uid => {
                 let mut renewed = lease.record.clone();
@@ -74,16 +71,22 @@ impl Index {
                 }
                 holder_changed = lease.record.holder_identity != holder_before;
             }
-            // An event of a Lease that was read to be gone is late, unless it is newer than all that was known.
-            None if self.deleted_leases.get(&key).is_some_and(|(deleted, last)| {
-                *deleted == uid && !version.as_deref().is_some_and(|version| is_older(Some(last), version))
-            }) =>
+            // An event of a Lease that was read to be gone is late, unless it is newer than all that was known. A list is the
+            // truth.
+            None if source != Source::List
+                && self.deleted_leases.get(&key).is_some_and(|(deleted, last)| {
+                    *deleted == uid && !version.as_deref().is_some_and(|version| is_older(Some(last), version))
+                }) =>
             {
                 return;
             }
-            _ => {
+            known => {
+                let last = known.map(|known| &known.version);
+                let last = last.or(self.deleted_leases.get(&key).map(|(_, last)| last));
+                let goes_back = source == Source::List && last.is_some_and(|last| is_older(version.as_deref(), last));
+                let found = if goes_back { Lease::restored } else { Lease::found };
                 self.deleted_leases.remove(&key);
-                self.leases.insert(key.clone(), Lease::found(wire, source, now));
+                self.leases.insert(key.clone(), found(wire, source, now));
             }
         }
         if holder_changed {

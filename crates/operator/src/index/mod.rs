@@ -182,10 +182,7 @@ impl Index {
             Change::Lease(event) => match event {
                 Event::Init => self.listing[1].begin(within, now.mono),
                 Event::InitApply(lease) => {
-                    let key = Key::of(&lease.metadata);
-                    // A list is the truth, even of what a restored etcd brought back.
-                    self.deleted_leases.remove(&key);
-                    self.listing[1].saw(within, key);
+                    self.listing[1].saw(within, Key::of(&lease.metadata));
                     let began = self.listing[1].began(within);
                     self.apply_lease(lease, Source::List, began, now);
                 }

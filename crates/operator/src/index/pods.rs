@@ -143,8 +143,7 @@ impl<'a> PodsView<'a> {
     /// Whether the watch has brought every pod that existed when this version of another object was written. The versions
     /// of all objects in one etcd are counted together; where Leases have an etcd of their own, this says too much, and a
     /// pod that goes by another's name may be seen late.
-    pub fn is_up_to(&self, version: &str) -> bool {
-        let version = version.parse::<u64>().unwrap_or(u64::MAX);
+    pub fn is_up_to(&self, version: u64) -> bool {
         self.all.watch_of(self.namespace).is_some_and(|watch| watch.listed_at.is_some() && watch.version > version)
     }
 }

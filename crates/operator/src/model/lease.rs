@@ -44,6 +44,8 @@ pub struct Lease {
     pub record: LeaseRecord,
     /// The timing that it asks candidates for.
     pub asks: Option<AskedTiming>,
+    /// The version at which the record last changed, or was first seen.
+    pub moved_in: u64,
     /// When the record last changed, or was first seen.
     pub moved_at: Mono,
     /// Whether this operator has seen the record change, or has only found it as it is.
@@ -130,6 +132,7 @@ impl Lease {
     pub fn found(wire: LeaseWire, source: Source, now: Now) -> Self {
         let record = wire.spec;
         Self {
+            moved_in: number_of(wire.metadata.resource_version.as_deref()),
             asks: asked_timing(&wire.metadata),
             has_finalizers: has_finalizers(&wire.metadata),
             uid: wire.metadata.uid.unwrap_or_default(),
@@ -153,10 +156,16 @@ impl Lease {
         }
     }
 
+    /// A Lease at an older version than the one known before: only a restored etcd goes back.
+    pub fn restored(wire: LeaseWire, source: Source, now: Now) -> Self {
+        Self { is_restored: true, ..Self::found(wire, source, now) }
+    }
+
     /// Takes in a later version of the same Lease; true if the record moved.
     pub fn observe(&mut self, wire: LeaseWire, source: Source, now: Now) -> bool {
         self.asks = asked_timing(&wire.metadata);
         self.has_finalizers = has_finalizers(&wire.metadata);
+        let moved_in = number_of(wire.metadata.resource_version.as_deref());
         self.version = wire.metadata.resource_version.unwrap_or_default();
         let record = wire.spec;
         if record.holder().is_some() {
@@ -195,7 +204,7 @@ impl Lease {
         }
         self.latest_renewal = self.latest_renewal.max(self.record.renewed().filter(|_| same_holder));
         self.record = record;
-        self.moved_at = now.mono;
+        (self.moved_in, self.moved_at) = (moved_in, now.mono);
         self.seen_moving = true;
         self.read_at = None;
         self.source = source;
@@ -316,6 +325,11 @@ impl Lease {
         let duration = self.duration(default_seconds);
         (retry_period * 2).max(largest_gap * 2).max(duration * 2 / 3)
     }
+}
+
+/// A version as a number; later than any if it is none.
+fn number_of(version: Option<&str>) -> u64 {
+    version.and_then(|version| version.parse().ok()).unwrap_or(u64::MAX)
 }
 
 fn has_finalizers(metadata: &ObjectMeta) -> bool {
