@@ -1,6 +1,8 @@
 //! Random histories. Each tells few kinds of lies, so that ordinary clears occur in all of them, and what one lie hides
 //! another does not.
 
+use std::ops::Range;
+
 use leadergroup_api::ReleaseForm;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -113,13 +115,13 @@ fn slot() -> impl Strategy<Value = usize> {
     prop_oneof![0..SLOTS, Just(LEADER)]
 }
 
-fn alone(step: impl Strategy<Value = Step>) -> impl Strategy<Value = Scene> {
-    (0_u64..4_000, step).prop_map(|(pause, step)| vec![(pause, step)])
+fn alone(step: impl Strategy<Value = Step> + 'static) -> BoxedStrategy<Scene> {
+    (0_u64..4_000, step).prop_map(|(pause, step)| vec![(pause, step)]).boxed()
 }
 
 /// One step of a history with late watches, or of one with small errors of clocks. The evidence can't tell a clock that was
 /// set back from a late arrival, so a watch that catches up hides as much of a step.
-fn ordinary(late: bool) -> impl Strategy<Value = Scene> {
+fn ordinary(late: bool) -> BoxedStrategy<Scene> {
     let kind = select(Kind::ALL.to_vec());
     let node = 0..SLOTS;
     let small = if late { 0_i64..1 } else { -5_000..5_001 };
@@ -152,19 +154,34 @@ fn ordinary(late: bool) -> impl Strategy<Value = Scene> {
         1 => (1_u32..3).prop_map(Step::LoseRequests),
         6 => prop_oneof![Just(0_u64), 0_u64..20_000].prop_map(Step::Failover),
     ];
-    alone(prop_oneof![62 => pods, 19 => nodes, 22 => network])
+    let scenes = alone(prop_oneof![62 => pods, 19 => nodes, 22 => network]);
+    if late { prop_oneof![40 => scenes, 1 => behind(false)].boxed() } else { scenes }
 }
 
-/// One pod after the other is lost, or ends, in one slot; or more pods than a namespace remembers of those that ended.
-fn loss(bursts: bool) -> impl Strategy<Value = Step> {
-    let losses = vec![
-        Step::Force(TARGET, Outlook::Immortal),
-        Step::Force(TARGET, Outlook::Immortal),
-        Step::Force(TARGET, Outlook::Stopped),
-        Step::Crash(TARGET, None),
-        Step::Delete(TARGET),
+/// One pod after the other is lost, or ends, in one slot; or a run is; or more pods than a namespace remembers of those
+/// that ended.
+fn loss(told: &[Lie]) -> BoxedStrategy<Scene> {
+    let one = |step| (2, Just(vec![(0, step)]).boxed());
+    let mut losses = vec![
+        one(Step::Force(TARGET, Outlook::Immortal)),
+        one(Step::Force(TARGET, Outlook::Immortal)),
+        one(Step::Force(TARGET, Outlook::Stopped)),
+        one(Step::Crash(TARGET, None)),
+        one(Step::Delete(TARGET)),
     ];
-    select(if bursts { [losses, vec![Step::Burst(70); 3]].concat() } else { losses })
+    if told.contains(&Lie::Burst) {
+        losses.push((6, Just(vec![(0, Step::Burst(70))]).boxed()));
+    }
+    if told.contains(&Lie::InventedEnd) {
+        losses.push((6, lost_run().boxed()));
+    }
+    Union::new_weighted(losses).boxed()
+}
+
+/// The end of a run is invented, and the next run ends soon.
+fn lost_run() -> impl Strategy<Value = Scene> {
+    select(Invention::OF_RUNTIMES.to_vec())
+        .prop_map(|how| vec![(0, Step::Doom(TARGET, 1)), (0, Step::InventEnd(TARGET, None, how))])
 }
 
 /// The end of a pod that its kubelet reports.
@@ -175,36 +192,57 @@ fn end() -> impl Strategy<Value = Step> {
 /// Something is out of the operator's sight from one step to another, while pods are lost in between. What came to lead
 /// meanwhile, or after, may end in the operator's sight.
 fn blind(
-    from: impl Strategy<Value = Step> + 'static,
+    from: impl Strategy<Value = Scene> + 'static,
     to: impl Strategy<Value = Option<Step>> + 'static,
-    bursts: bool,
+    told: &[Lie],
 ) -> BoxedStrategy<Scene> {
     let (from, to) = (from.boxed(), to.boxed());
     let lead = || Just((500_u64, Step::Favour(TARGET, 15_000)));
-    let before = prop::collection::vec((0_u64..1_000, prop_oneof![2 => end(), 1 => loss(bursts)]), 0..2).boxed();
-    let losses = prop::collection::vec((500_u64..4_500, loss(bursts)), 0..3).boxed();
+    let before = prop_oneof![2 => only(end()), 1 => loss(told)];
+    let before = several(after_pause(0_u64..1_000, before), 0..2);
+    let losses = several(after_pause(500_u64..4_500, loss(told)), 0..3);
     let after = (prop::collection::vec(lead(), 0..2), prop::collection::vec((500_u64..10_000, end()), 0..2));
     let after = after.prop_map(|(lead, end)| [lead, end].concat()).boxed();
-    let any = blind_between(before, (25_u64..3_500, from.clone()).boxed(), losses, to.clone(), after);
+    let any = blind_between(before, after_pause(25_u64..3_500, from.clone()), losses, to.clone(), after);
 
     // A pod that was seen to end has a namesake that nobody sees, and lives on beside the next.
-    let before = (0_u64..1_000).prop_map(|pause| vec![(pause, Step::Delete(TARGET))]).boxed();
-    let unseen = (2_500_u64..4_500).prop_map(|pause| vec![(pause, Step::Force(TARGET, Outlook::Immortal))]).boxed();
+    let seen = select(vec![Step::Delete(TARGET), Step::Finish(TARGET)]);
+    let before = (0_u64..1_000, seen).prop_map(|(pause, end)| vec![(pause, end)]).boxed();
+    let unseen = (2_500_u64..6_000).prop_map(|pause| vec![(pause, Step::Force(TARGET, Outlook::Immortal))]).boxed();
     let after = (lead(), (5_000_u64..12_000, end())).prop_map(|(lead, end)| vec![lead, end]).boxed();
-    let namesake = blind_between(before, (300_u64..3_600, from).boxed(), unseen, to, after);
+    let namesake = blind_between(before, after_pause(300_u64..3_600, from), unseen, to, after);
     prop_oneof![3 => any, 2 => namesake].boxed()
+}
+
+/// A scene of one step.
+fn only(step: impl Strategy<Value = Step> + 'static) -> BoxedStrategy<Scene> {
+    step.prop_map(|step| vec![(0, step)]).boxed()
+}
+
+fn after_pause(pause: Range<u64>, scene: impl Strategy<Value = Scene> + 'static) -> BoxedStrategy<Scene> {
+    (pause, scene)
+        .prop_map(|(pause, mut scene)| {
+            scene[0].0 += pause;
+            scene
+        })
+        .boxed()
+}
+
+/// Scenes one after the other.
+fn several(scene: BoxedStrategy<Scene>, count: Range<usize>) -> BoxedStrategy<Scene> {
+    prop::collection::vec(scene, count).prop_map(|scenes| scenes.concat()).boxed()
 }
 
 fn blind_between(
     before: BoxedStrategy<Scene>,
-    from: BoxedStrategy<(u64, Step)>,
+    from: BoxedStrategy<Scene>,
     losses: BoxedStrategy<Scene>,
     to: BoxedStrategy<Option<Step>>,
     after: BoxedStrategy<Scene>,
 ) -> BoxedStrategy<Scene> {
     (0_u64..2_000, slot(), before, from, losses, (100_u64..3_000, to), after)
         .prop_map(|(pause, slot, before, from, losses, (last, to), after)| {
-            let begin = [(pause, Step::Aim(slot))].into_iter().chain(before).chain([from]);
+            let begin = [(pause, Step::Aim(slot))].into_iter().chain(before).chain(from);
             begin.chain(losses).chain(to.map(|to| (last, to))).chain(after).collect()
         })
         .boxed()
@@ -212,7 +250,7 @@ fn blind_between(
 
 /// Scenes in which a lie is told, if it is not one of the setup alone.
 fn lie_of(lie: Lie, told: &[Lie]) -> Option<BoxedStrategy<Scene>> {
-    let bursts = told.contains(&Lie::Burst);
+    let tells = |lie| told.contains(&lie);
     Some(match lie {
         Lie::InventedEnd => invented(Invention::OF_RUNTIMES.to_vec()),
         Lie::VirtualNode => invented(Invention::OF_PROVIDERS.to_vec()),
@@ -220,68 +258,271 @@ fn lie_of(lie: Lie, told: &[Lie]) -> Option<BoxedStrategy<Scene>> {
         Lie::OperatorRestart => {
             let which = prop_oneof![3 => Just(Which::Leading), 1 => Just(Which::Standby), 3 => Just(Which::Both)];
             let span = prop_oneof![0_u64..500, 0_u64..6_000];
-            blind(
-                (which, span, any::<bool>()).prop_map(|(w, span, loses)| Step::Restart(w, span, loses)),
-                Just(None),
-                bursts,
-            )
+            let restart = (which, span, any::<bool>()).prop_map(|(w, span, loses)| Step::Restart(w, span, loses));
+            any_of([
+                Some(blind(only(restart), Just(None), told)),
+                tells(Lie::InventedEnd).then(restarted_while_runs_are_lost),
+                tells(Lie::Tenant).then(restarted_while_tenant_is_lost),
+                tells(Lie::PhaseByOther).then(restarted_after_false_phase),
+            ])
         }
-        Lie::Survivor => alone(prop_oneof![
-            6 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
-            1 => Just(Step::Bury),
-        ])
-        .boxed(),
+        Lie::Survivor => any_of([
+            Some(alone(prop_oneof![
+                6 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
+                1 => Just(Step::Bury),
+            ])),
+            tells(Lie::Burst).then(lost_in_burst),
+        ]),
         Lie::NodeReplaced => {
             let claim = select(Claim::ALL.to_vec()).prop_map(Step::Register);
             (0_u64..3_000, slot().prop_map(Step::Unregister), 100_u64..2_000, claim)
                 .prop_map(|(pause, from, gone, claim)| vec![(pause, from), (gone, claim)])
                 .boxed()
         }
-        Lie::GroupRecreated => {
-            let recreated = blind(Just(Step::DeleteGroup), Just(Some(Step::CreateGroup)), bursts);
-            let scenes = [
-                Some(recreated),
-                told.contains(&Lie::OperatorRestart).then(recreated_for_strangers),
-                told.contains(&Lie::OperatorRestart).then(recreated_after_restart),
-                bursts.then(recreated_after_burst),
-            ];
-            Union::new(scenes.into_iter().flatten()).boxed()
-        }
+        Lie::GroupRecreated => any_of([
+            Some(blind(only(Just(Step::DeleteGroup)), Just(Some(Step::CreateGroup)), told)),
+            tells(Lie::OperatorRestart).then(recreated_for_strangers),
+            tells(Lie::OperatorRestart).then(recreated_after_restart),
+            (tells(Lie::OperatorRestart) && tells(Lie::InventedEnd)).then(recreated_after_lost_run),
+            tells(Lie::Burst).then(recreated_after_burst),
+        ]),
         Lie::SpecUnusable => {
             let flaw = select(vec![Flaw::Identity, Flaw::Selector]).prop_map(|flaw| Step::Flaw(Some(flaw)));
-            blind(flaw, Just(Some(Step::Flaw(None))), bursts)
+            blind(only(flaw), Just(Some(Step::Flaw(None))), told)
         }
         Lie::LabelsMoved => prop_oneof![
-            2 => blind(Just(Step::Label(TARGET, false)), Just(Some(Step::Label(TARGET, true))), bursts),
+            2 => blind(only(Just(Step::Label(TARGET, false))), Just(Some(Step::Label(TARGET, true))), told),
             1 => alone((slot(), any::<bool>()).prop_map(|(s, on)| Step::Label(s, on))),
         ]
         .boxed(),
-        Lie::Tenant => tenant(),
+        Lie::Tenant => any_of([
+            Some(tenant()),
+            Some(mirrored()),
+            Some(behind(true)),
+            tells(Lie::VirtualNode).then(tenant_on_virtual_node),
+        ]),
         Lie::Burst => {
             let pods = prop_oneof![6 => Just(24_usize), 1 => Just(300)];
             alone(prop_oneof![
                 2 => pods.prop_map(Step::Burst),
                 3 => slot().prop_map(|s| Step::Force(s, Outlook::Immortal)),
             ])
-            .boxed()
         }
-        Lie::Restore => blind(loss(bursts), (0_usize..4).prop_map(|age| Some(Step::Restore(age))), bursts),
+        Lie::Restore => any_of([
+            Some(blind(loss(told), (0_usize..4).prop_map(|age| Some(Step::Restore(age))), told)),
+            Some(restored_while_leader_restarts()),
+            Some(restored_while_leader_is_replaced(tells(Lie::OperatorRestart))),
+        ]),
         Lie::WatchGap => {
             let which = prop_oneof![Just(Which::Leading), Just(Which::Both)];
             let kind = prop_oneof![5 => Just(Kind::Pod), 2 => Just(Kind::Lease), 1 => Just(Kind::Node), 1 => Just(Kind::Group)];
-            blind(
-                (which, kind, 1_000_u64..8_000).prop_map(|(w, kind, span)| Step::Gap(w, kind, span)),
-                Just(None),
-                bursts,
-            )
+            let gap = (which, kind, 1_000_u64..10_000).prop_map(|(w, kind, span)| Step::Gap(w, kind, span));
+            any_of([Some(blind(only(gap), Just(None), told)), Some(replaced_in_gap())])
         }
         Lie::SandboxClock => {
             let hush = (500_u64..3_000).prop_map(|span| Step::Hush(TARGET, span));
-            blind(hush, Just(None), bursts)
+            blind(only(hush), Just(None), told)
         }
         Lie::ClockSetBack => set_back(),
-        Lie::SlowRenewals | Lie::HeldForLife | Lie::Helper => return None,
+        Lie::PhaseByOther => false_phase(),
+        Lie::SlowRenewals => program_before_elector(),
+        Lie::HeldForLife | Lie::Helper => return None,
     })
+}
+
+fn any_of(scenes: impl IntoIterator<Item = Option<BoxedStrategy<Scene>>>) -> BoxedStrategy<Scene> {
+    Union::new(scenes.into_iter().flatten()).boxed()
+}
+
+/// Runs end unseen while no operator runs, one of which lives on. It leads when the next run ends.
+fn restarted_while_runs_are_lost() -> BoxedStrategy<Scene> {
+    let lost = (200_u64..1_000, lost_run());
+    // Perhaps its pod is gone before the new operators take their first decision.
+    let gone = prop::option::weighted(0.5, (3_000_u64..6_000, Just(Step::Delete(TARGET))));
+    (0_u64..3_000, lost, 3_000_u64..6_000, gone, 4_000_u64..9_000, end())
+        .prop_map(|(pause, (then, lost), span, gone, last, end)| {
+            let begin = [
+                (pause, Step::Aim(LEADER)),
+                (0, Step::Restart(Which::Both, span, false)),
+                (then, Step::Favour(TARGET, 20_000)),
+            ];
+            begin.into_iter().chain(lost).chain(gone).chain([(last, end)]).collect()
+        })
+        .boxed()
+}
+
+/// A tenant's pod has the leader's name for its host name, and is lost while no operator runs.
+fn restarted_while_tenant_is_lost() -> BoxedStrategy<Scene> {
+    let tenant = any::<bool>().prop_map(|is_candidate| Tenant { is_mirror: false, is_candidate, elects: true });
+    (0_u64..2_000, tenant, 2_500_u64..5_000, 2_000_u64..4_000, 100_u64..1_500, 5_000_u64..9_000, end())
+        .prop_map(|(pause, tenant, then, span, lost, last, end)| {
+            vec![
+                (pause, Step::Aim(LEADER)),
+                (0, Step::Tenant(TARGET, tenant)),
+                (then, Step::Restart(Which::Both, span, false)),
+                (lost, Step::ForceTenant(Outlook::Immortal)),
+                (last, end),
+            ]
+        })
+        .boxed()
+}
+
+/// A pod runs again unseen, and somebody says that it has failed. Operators find it so, and it is lost.
+fn restarted_after_false_phase() -> BoxedStrategy<Scene> {
+    (false_phase(), 200_u64..2_000, 0_u64..1_000, 500_u64..3_000, 4_000_u64..9_000, end())
+        .prop_map(|(mut scene, then, span, lost, last, end)| {
+            scene.extend([
+                (then, Step::Restart(Which::Both, span, false)),
+                (lost, Step::Force(TARGET, Outlook::Immortal)),
+                (1_000, Step::ReadyOf(TARGET, true)),
+                (500, Step::Favour(TARGET, 15_000)),
+                (last, end),
+            ]);
+            scene
+        })
+        .boxed()
+}
+
+/// A pod runs again, which its kubelet can't report, and somebody says that it has failed.
+fn false_phase() -> BoxedStrategy<Scene> {
+    (0_u64..3_000, slot(), 25_u64..100, 1_000_u64..3_000)
+        .prop_map(|(pause, slot, hush, fails)| {
+            vec![
+                (pause, Step::Aim(slot)),
+                (0, Step::Crash(TARGET, None)),
+                (hush, Step::Hush(TARGET, 15_000)),
+                (fails, Step::ReadyOf(TARGET, false)),
+                (100, Step::Fail(TARGET)),
+            ]
+        })
+        .boxed()
+}
+
+/// A pod is lost, and more are after it than are remembered. What is lost may lead then, beside its namesake.
+fn lost_in_burst() -> BoxedStrategy<Scene> {
+    let pods = select(vec![70_usize, 300]);
+    (0_u64..2_000, slot(), pods, 4_000_u64..7_000, 5_000_u64..12_000, end())
+        .prop_map(|(pause, slot, pods, then, last, end)| {
+            vec![
+                (pause, Step::Aim(slot)),
+                (0, Step::Force(TARGET, Outlook::Immortal)),
+                (200, Step::Burst(pods)),
+                (then, Step::Favour(TARGET, 15_000)),
+                (last, end),
+            ]
+        })
+        .boxed()
+}
+
+/// A tenant's pod claims to be the mirror of another, which is lost.
+fn mirrored() -> BoxedStrategy<Scene> {
+    let tenant = Tenant { is_mirror: true, is_candidate: false, elects: false };
+    (0_u64..2_000, slot(), 100_u64..2_500, 500_u64..2_500, 3_000_u64..6_000, 5_000_u64..12_000, end())
+        .prop_map(move |(pause, slot, lost, ends, then, last, end)| {
+            vec![
+                (pause, Step::Aim(slot)),
+                (0, Step::Tenant(TARGET, tenant)),
+                (lost, Step::Force(TARGET, Outlook::Immortal)),
+                (ends, Step::FinishTenant),
+                (then, Step::Favour(TARGET, 15_000)),
+                (last, end),
+            ]
+        })
+        .boxed()
+}
+
+/// A tenant's pod has the leader's name for its host name, and its provider invents its end.
+fn tenant_on_virtual_node() -> BoxedStrategy<Scene> {
+    let tenant = Tenant { is_mirror: false, is_candidate: false, elects: true };
+    let ends = select(Invention::OF_PROVIDERS.to_vec());
+    (0_u64..2_000, 2_500_u64..5_000, ends, 500_u64..3_000, end())
+        .prop_map(move |(pause, then, how, last, end)| {
+            vec![
+                (pause, Step::Aim(LEADER)),
+                (0, Step::Tenant(TARGET, tenant)),
+                (then, Step::InventEndOfTenant(how)),
+                (last, end),
+            ]
+        })
+        .boxed()
+}
+
+/// The leader ends by a clock that is ahead, and another goes by its name before the operator has seen the end: the next
+/// pod, or a tenant's.
+fn behind(by_tenant: bool) -> BoxedStrategy<Scene> {
+    let tenant = any::<bool>().prop_map(|is_candidate| Tenant { is_mirror: false, is_candidate, elects: true });
+    (0_u64..2_000, 5_000_i64..60_000, 100_u64..4_000, 2_000_u64..3_500, 325_u64..1_000, tenant)
+        .prop_map(move |(pause, ahead, ends, lag, then, tenant)| {
+            let end = if by_tenant { Step::Finish(TARGET) } else { Step::Delete(TARGET) };
+            let begin = [
+                (pause, Step::Aim(LEADER)),
+                (0, Step::ClockOf(TARGET, ahead)),
+                (ends, Step::Lag(Kind::Pod, lag)),
+                (0, end),
+            ];
+            begin.into_iter().chain(by_tenant.then_some((then, Step::Tenant(TARGET, tenant)))).collect()
+        })
+        .boxed()
+}
+
+/// The leader restarts, and leads again after the backup that the storage is restored from.
+fn restored_while_leader_restarts() -> BoxedStrategy<Scene> {
+    (0_u64..3_000, 1_500_u64..5_000, 0_usize..3)
+        .prop_map(|(pause, leads, age)| {
+            vec![
+                (pause, Step::Aim(LEADER)),
+                (0, Step::Crash(TARGET, None)),
+                (leads, Step::Freeze(TARGET, 12_000)),
+                (25, Step::Restore(age)),
+            ]
+        })
+        .boxed()
+}
+
+/// The leader's pod ends, and the next one leads under its name, which lives on beside what the storage has of the first.
+fn restored_while_leader_is_replaced(restarts: bool) -> BoxedStrategy<Scene> {
+    let restart = (prop::bool::weighted(0.7), 1_000_u64..4_000, 0_u64..500);
+    (0_u64..3_000, 1_500_u64..6_000, 0_usize..3, restart)
+        .prop_map(move |(pause, leads, age, (is_wanted, then, span))| {
+            let begin = [
+                (pause, Step::Aim(LEADER)),
+                (0, Step::Favour(TARGET, 25_000)),
+                (0, Step::Delete(TARGET)),
+                (leads, Step::Freeze(TARGET, 15_000)),
+                (0, Step::Force(TARGET, Outlook::Immortal)),
+                (25, Step::Restore(age)),
+            ];
+            let restart = (restarts && is_wanted).then_some((then, Step::Restart(Which::Both, span, false)));
+            begin.into_iter().chain(restart).collect()
+        })
+        .boxed()
+}
+
+/// A pod that has ended is replaced while the watch of pods is interrupted, and its successor is lost. Another is replaced
+/// too, which the list tells first.
+fn replaced_in_gap() -> BoxedStrategy<Scene> {
+    (0_u64..3_000, 350_u64..900, 6_000_u64..8_000, 3_500_u64..5_000, 5_000_u64..12_000, end())
+        .prop_map(|(pause, seen, lost, then, last, end)| {
+            vec![
+                (pause, Step::Aim(SLOTS - 1)),
+                (0, Step::Finish(TARGET)),
+                (seen, Step::Gap(Which::Both, Kind::Pod, 9_500)),
+                (0, Step::Delete(0)),
+                (lost, Step::Force(TARGET, Outlook::Immortal)),
+                (then, Step::Favour(TARGET, 15_000)),
+                (last, end),
+            ]
+        })
+        .boxed()
+}
+
+/// The program beside the elector runs again before the elector ends that it believes.
+fn program_before_elector() -> BoxedStrategy<Scene> {
+    (0_u64..4_000, 300_u64..6_000)
+        .prop_map(|(pause, then)| {
+            vec![(pause, Step::Aim(LEADER)), (0, Step::Crash(TARGET, Some(1))), (then, Step::Crash(TARGET, Some(0)))]
+        })
+        .boxed()
 }
 
 /// A group is created again, while a process leads whose pod is gone, and all operators are new. Another is new soon after.
@@ -307,7 +548,7 @@ fn recreated_for_strangers() -> BoxedStrategy<Scene> {
 /// one that nobody saw may lead.
 fn recreated_after_restart() -> BoxedStrategy<Scene> {
     let unseen = (300_u64..3_600, 2_500_u64..4_500);
-    let after = (3_000_u64..5_000, 500_u64..4_000, 5_000_u64..12_000, end());
+    let after = (6_000_u64..9_000, 500_u64..4_000, 5_000_u64..12_000, end());
     (0_u64..2_000, slot(), unseen, after)
         .prop_map(|(pause, slot, (from, force), (then, lead, last, end))| {
             vec![
@@ -320,6 +561,28 @@ fn recreated_after_restart() -> BoxedStrategy<Scene> {
                 (lead, Step::Favour(TARGET, 15_000)),
                 (last, end),
             ]
+        })
+        .boxed()
+}
+
+/// A run is lost while there is neither a group nor an operator. It may lead beside a later pod of its name, long after its
+/// own was deleted.
+fn recreated_after_lost_run() -> BoxedStrategy<Scene> {
+    (0_u64..2_000, slot(), 100_u64..1_000, lost_run(), 4_000_u64..6_000, 5_000_u64..12_000, end())
+        .prop_map(|(pause, slot, then, lost, create, last, end)| {
+            let begin = [
+                (pause, Step::Aim(slot)),
+                (0, Step::DeleteGroup),
+                (100, Step::Restart(Which::Both, 4_000, false)),
+                (then, Step::Aim(slot)),
+            ];
+            let after = [
+                (create, Step::CreateGroup),
+                (3_000, Step::Delete(TARGET)),
+                (66_000, Step::Favour(TARGET, 20_000)),
+                (last, end),
+            ];
+            begin.into_iter().chain(lost).chain(after).collect()
         })
         .boxed()
 }

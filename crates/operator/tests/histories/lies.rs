@@ -39,12 +39,14 @@ pub enum Lie {
     SandboxClock,
     /// A node's clock is ahead while it reports an end, and is set back.
     ClockSetBack,
+    /// Somebody else than its kubelet says that a pod has failed, while its node is not ready.
+    PhaseByOther,
     /// Containers that run no elector end, and never run again. What is told of them is true.
     Helper,
 }
 
 impl Lie {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InventedEnd,
         Self::VirtualNode,
         Self::UnseenEnd,
@@ -62,6 +64,7 @@ impl Lie {
         Self::WatchGap,
         Self::SandboxClock,
         Self::ClockSetBack,
+        Self::PhaseByOther,
         Self::Helper,
     ];
 }

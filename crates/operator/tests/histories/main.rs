@@ -6,8 +6,12 @@
 //! - clocks that step by less than five seconds while watches are late: the evidence can't tell a clock that was set back
 //!   from a late arrival, so a watch that catches up hides as much of a step;
 //! - versions that are used twice after a restore: optimistic concurrency can't bear them;
+//! - operators that start before a former one has noted that the storage was restored;
+//! - leaders whose host name is a name that the API server generated for another pod: only who wants to be mistaken for
+//!   another has one, and harms nobody else;
 //! - machines that only their nodes tell apart from others, where the operator may not read nodes;
-//! - processes that outlived their pods before the group was created, and take the Lease under another's name after.
+//! - processes that outlived their pods before the group was created, and take the Lease under another's name after, if no
+//!   operator knows the account of a former group.
 
 #![allow(missing_docs)]
 

@@ -122,6 +122,11 @@ impl Api {
         [Event::Init].into_iter().chain(objects).chain([Event::InitDone]).collect()
     }
 
+    /// The last version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// What the watches have yet to be told.
     pub fn take_log(&mut self) -> Vec<(Kind, Told)> {
         std::mem::take(&mut self.log)

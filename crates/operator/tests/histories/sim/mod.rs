@@ -105,7 +105,7 @@ impl Sim {
         self.tell();
         let now = self.world.now;
         for operator in &mut self.operators {
-            operator.resume(&self.world.api, now);
+            operator.resume(&self.world.api, now, &mut self.world.dice);
             for kind in Kind::ALL {
                 while let Some(event) = operator.next_event(kind, now) {
                     if let Some(change) = self.view.change(kind, &event) {
@@ -132,7 +132,7 @@ impl Sim {
 
     fn relist(&mut self, at: usize, kind: Kind) {
         self.tell();
-        self.operators[at].list(kind, &self.world.api, self.world.now);
+        self.operators[at].list(kind, &self.world.api, self.world.now, 0);
     }
 
     /// Takes requests to the API server and answers back.

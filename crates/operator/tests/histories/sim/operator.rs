@@ -8,6 +8,10 @@ use leadergroup_operator::engine::Engine;
 use serde_json::Value;
 
 use crate::support::api::{Api, Kind};
+use crate::world::Dice;
+
+/// How long a list takes that a watch begins with after an interruption.
+const MAX_LIST_MS: u64 = 1_500;
 
 /// One of an operator's watches.
 struct Watch {
@@ -44,19 +48,21 @@ impl Operator {
     }
 
     /// Lists again what watches have missed that are interrupted no more.
-    pub fn resume(&mut self, api: &Api, now: u64) {
+    pub fn resume(&mut self, api: &Api, now: u64, dice: &mut Dice) {
         for kind in Kind::ALL {
             if self.watch(kind).gap_until.is_some_and(|until| until <= now) {
-                self.list(kind, api, now);
+                self.list(kind, api, now, dice.roll(0, MAX_LIST_MS));
             }
         }
     }
 
-    /// The watch begins anew, with a list of what there is.
-    pub fn list(&mut self, kind: Kind, api: &Api, now: u64) {
+    /// The watch begins again, with a list of what there is. Its last page comes so much later than its first.
+    pub fn list(&mut self, kind: Kind, api: &Api, now: u64, takes: u64) {
         let watch = self.watch(kind);
         (watch.gap_until, watch.events) = (None, VecDeque::new());
-        api.list_events(kind).into_iter().for_each(|event| watch.queue(event.into(), now));
+        let events = api.list_events(kind);
+        let last = events.len() as u64 - 1;
+        (0..).zip(events).for_each(|(at, event)| watch.queue(event.into(), now + takes * at / last));
     }
 
     /// Something happened that a watch tells of, unless it is interrupted.

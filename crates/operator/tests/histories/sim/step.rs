@@ -37,11 +37,16 @@ pub enum Step {
     Bury,
     Label(usize, bool),
     InventEnd(usize, Option<usize>, Invention),
+    InventEndOfTenant(Invention),
+    /// Somebody writes that the pod has failed, if its node is not ready.
+    Fail(usize),
     /// The reports of the pod's kubelet are held up.
     Hush(usize, u64),
 
     Kubelet(usize, bool),
     Ready(usize, bool),
+    /// The node that a pod is bound to is ready, or is not.
+    ReadyOf(usize, bool),
     Die(usize),
     OutOfService(usize),
     Reboot(usize),
@@ -96,21 +101,24 @@ impl Sim {
             Step::InventEnd(slot, container, how) => {
                 self.on_pod(slot, |world, at| world.invent_end(at, container, how));
             }
+            Step::InventEndOfTenant(how) => self.on_tenant(|world, at| world.invent_end(at, None, how)),
+            Step::Fail(slot) => self.on_pod(slot, World::fail),
             Step::Hush(slot, span) => self.on_node_of(slot, |world, node| world.hush(node, span)),
             Step::Kubelet(node, up) => self.world.set_kubelet(node, up),
             Step::Ready(node, ready) => self.world.set_ready(node, ready),
+            Step::ReadyOf(slot, ready) => self.on_node_of(slot, |world, node| world.set_ready(node, ready)),
             Step::Die(node) => self.world.kill_machine(node),
             Step::OutOfService(node) => self.world.put_out_of_service(node),
             Step::Reboot(node) => self.world.reboot(node),
             Step::Unregister(slot) => self.on_node_of(slot, World::unregister),
             Step::Register(claim) => (0..NODES).for_each(|node| self.world.register(node, claim)),
             Step::Clock(node, ahead) => self.world.set_clock(node, ahead),
-            Step::ClockOf(slot, ahead) => self.on_node_of(slot, |world, node| {
-                world.set_clock(node, ahead);
-                world.occurrences.note(Lie::ClockSetBack);
-            }),
+            Step::ClockOf(slot, ahead) => self.on_node_of(slot, |world, node| world.set_clock(node, ahead)),
             Step::ReportDelay(node, delay) => self.world.set_report_delay(node, delay),
-            Step::DeleteGroup => self.world.delete_group(),
+            Step::DeleteGroup => {
+                let is_known = self.are_synced();
+                self.world.delete_group(is_known);
+            }
             Step::CreateGroup => self.world.create_group(),
             Step::Flaw(flaw) => self.world.set_flaw(flaw),
             Step::Burst(pods) => self.world.burst(pods),
@@ -152,6 +160,10 @@ impl Sim {
         }
     }
 
+    fn are_synced(&self) -> bool {
+        self.operators.iter().all(|operator| operator.engine.is_synced())
+    }
+
     fn meant(&self, which: Which) -> Vec<usize> {
         match which {
             Which::Leading => vec![self.leading],
@@ -169,12 +181,17 @@ impl Sim {
     }
 
     fn restart(&mut self, which: Which, span: u64, loses_status: bool) {
+        if !self.world.is_restore_noted() {
+            return;
+        }
         self.tell();
         for at in self.meant(which) {
             self.operators[at].engine = Engine::default();
             for kind in Kind::ALL {
-                self.operators[at].interrupt(kind, self.world.now + span);
+                let later = self.world.dice.roll(0, 1_500);
+                self.operators[at].interrupt(kind, self.world.now + span + later);
             }
+            self.world.forget_account();
             if loses_status {
                 self.requests.retain(|r| r.by != at || !matches!(r.work.job, Job::WriteStatus { .. }));
             }
@@ -185,8 +202,12 @@ impl Sim {
         self.world.occurrences.note(Lie::OperatorRestart);
     }
 
-    /// All connections break. A clear that was under way never arrives.
+    /// All connections break. A clear that was under way never arrives. Operators that start can't tell a storage that was
+    /// restored from another.
     fn restore(&mut self, age: usize) {
+        if !self.are_synced() {
+            return;
+        }
         self.world.restore(age);
         self.tell();
         for operator in &mut self.operators {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{LEASE_MS, World};
+use super::World;
 use crate::lies::Lie;
 use crate::support::api::{Kind, Stored};
 
@@ -36,7 +36,15 @@ impl World {
         self.backups.push_back(Backup { stored, writer: self.writer, last_write: self.last_write, pods });
     }
 
-    /// Restores one of the last backups. Kubelets find the pods that are bound to them again, and end those that are not
+    /// Whether an operator has noted that the Lease lacks renewals, if it does.
+    pub fn is_restore_noted(&self) -> bool {
+        let Some(restored) = self.lacks_renewals_since else { return true };
+        let group = self.api.get(Kind::Group, "web");
+        let is_noted = group.is_some_and(|group| group["status"]["account"]["reason"] == "LeaseRestored");
+        is_noted && self.api.version_of(Kind::Group, "web") > Some(restored)
+    }
+
+    /// Restores one of the last backups, if there are as many. Kubelets find the pods that are bound to them again, and end those that are not
     /// any more. Nodes are as their kubelets say.
     pub fn restore(&mut self, age: usize) {
         let Some(at) = self.backups.len().checked_sub(1 + age) else { return };
@@ -51,11 +59,9 @@ impl World {
                 self.api.delete(Kind::Node, &self.machines[machine].name);
             }
         }
+        // Whoever renewed since leads until that runs out.
+        self.lacks_renewals_since = Some(self.api.version());
         (self.writer, self.last_write) = (backup.writer, backup.last_write);
-        // Nothing is left of a later renewal.
-        for belief in self.processes.iter_mut().filter_map(|process| process.belief.as_mut()) {
-            belief.runs_out_at = belief.runs_out_at.map(|at| at.min(backup.last_write + LEASE_MS));
-        }
         for pod in 0..self.pods.len() {
             let exists = backup.pods.contains(&pod);
             if self.pods[pod].object && !exists {
@@ -63,6 +69,8 @@ impl World {
             }
             self.pods[pod].object = exists;
             if exists {
+                let object = self.api.get(Kind::Pod, &self.pods[pod].name);
+                self.pods[pod].graceful &= object.is_some_and(|pod| !pod["metadata"]["deletionTimestamp"].is_null());
                 self.changed(pod);
             }
         }

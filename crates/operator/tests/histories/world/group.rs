@@ -15,13 +15,23 @@ pub enum Flaw {
 }
 
 impl World {
-    /// Deletes the group.
-    pub fn delete_group(&mut self) {
+    /// Deletes the group, which all operators know, or not.
+    pub fn delete_group(&mut self, is_known: bool) {
+        self.is_account_lost |= !is_known;
         self.api.delete(Kind::Group, "web");
     }
 
-    /// Creates the group if it does not exist. What outlived its pod unseen before is known to nobody, so it lives on only
-    /// if it holds the Lease.
+    /// An operator restarts, and knows of the group's account only what is stored. What outlived its pod unseen is known to
+    /// nobody without it, so it lives on only if it holds the Lease.
+    pub fn forget_account(&mut self) {
+        match self.api.get(Kind::Group, "web") {
+            Some(group) if group["status"]["account"].is_null() => self.bury_standbys(),
+            Some(_) => {}
+            None => self.is_account_lost = true,
+        }
+    }
+
+    /// Creates the group if it does not exist.
     pub fn create_group(&mut self) {
         if self.api.get(Kind::Group, "web").is_some() {
             return;
@@ -31,7 +41,9 @@ impl World {
         group["metadata"]["uid"] = json!(format!("group-{}", self.groups_created));
         group["metadata"]["creationTimestamp"] = json!(support::time(i64::try_from(self.now).unwrap()));
         self.api.put(Kind::Group, group);
-        self.bury_standbys();
+        if std::mem::take(&mut self.is_account_lost) {
+            self.bury_standbys();
+        }
         self.note(Lie::GroupRecreated);
     }
 

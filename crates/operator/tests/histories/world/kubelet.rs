@@ -127,14 +127,14 @@ impl Invention {
 
     /// What a kubelet says of a container that it can't find.
     pub fn lost() -> End {
-        Self::StatusUnknown.end(0)
+        End { at: None, ..Self::StatusUnknown.end(0) }
     }
 
     fn end(self, clock: i64) -> End {
         let (exit_code, reason, at) = match self {
             Self::Unknown => (255, "Unknown", Some(clock)),
             Self::LostShim => (255, "Error", Some(clock)),
-            Self::StatusUnknown => (137, "ContainerStatusUnknown", None),
+            Self::StatusUnknown => (137, "ContainerStatusUnknown", Some(clock)),
             Self::WithoutTime => (1, "Error", None),
             Self::In1970 => (1, "Error", Some(-EPOCH * 1_000)),
             Self::NotFound => (-137, "NotFound", Some(clock)),

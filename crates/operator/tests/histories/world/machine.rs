@@ -80,8 +80,9 @@ impl World {
     }
 
     pub fn set_clock(&mut self, node: usize, ahead: i64) {
-        if let Some(machine) = self.registered(node) {
-            self.machines[machine].clock_ahead = ahead;
+        let Some(machine) = self.registered(node) else { return };
+        if ahead < std::mem::replace(&mut self.machines[machine].clock_ahead, ahead) {
+            self.note(Lie::ClockSetBack);
         }
     }
 

@@ -70,10 +70,14 @@ pub struct World {
     target: usize,
     backups: VecDeque<Backup>,
     groups_created: usize,
+    /// An operator does not know the account of the group that was deleted.
+    is_account_lost: bool,
     tenants_created: usize,
     /// The process that last wrote itself into the Lease.
     writer: Option<usize>,
     last_write: u64,
+    /// The version that the storage was restored to, if nobody has written the Lease since.
+    lacks_renewals_since: Option<u64>,
     /// Live leaders that were cleared before their Lease ran out.
     pub violations: Vec<String>,
     pub early_clears: usize,
@@ -100,9 +104,11 @@ impl World {
             target: 0,
             backups: VecDeque::new(),
             groups_created: 1,
+            is_account_lost: false,
             tenants_created: 0,
             writer: None,
             last_write: 0,
+            lacks_renewals_since: None,
             violations: Vec::new(),
             early_clears: 0,
             traps: 0,

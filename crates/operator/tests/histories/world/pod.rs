@@ -198,6 +198,14 @@ impl World {
         self.remove(at);
     }
 
+    /// Another than its kubelet says that it has failed, while its node is not ready.
+    pub fn fail(&mut self, at: usize) {
+        if self.pods[at].machine.is_some_and(|machine| !self.machines[machine].ready) {
+            self.put_pod(at, |_, object| object["status"]["phase"] = json!("Failed"));
+            self.note(Lie::PhaseByOther);
+        }
+    }
+
     pub(super) fn remove(&mut self, at: usize) {
         self.pods[at].object = false;
         self.api.delete(Kind::Pod, &self.pods[at].name);
@@ -212,11 +220,11 @@ impl World {
         }
     }
 
-    /// The same, but for those that go by the Lease's holder.
+    /// The processes of deleted pods die, but for those that go by the Lease's holder.
     pub(super) fn bury_standbys(&mut self) {
         let holder = self.holder();
         for at in 0..self.processes.len() {
-            if !self.is_known(at) && Some(&*self.processes[at].identity) != holder.as_deref() {
+            if !self.pods[self.processes[at].pod].object && Some(&*self.processes[at].identity) != holder.as_deref() {
                 self.end(at);
             }
         }

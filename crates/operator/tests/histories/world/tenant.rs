@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::World;
 use super::pod::Pod;
+use super::setup::Owner;
 use crate::lies::Lie;
 
 /// What a tenant's pod claims.
@@ -29,7 +30,7 @@ impl World {
             hostname: Some(name),
             annotations,
             is_candidate: tenant.is_candidate,
-            elects: tenant.elects,
+            elects: tenant.elects && self.setup.owner != Owner::ReplicaSet,
             ..Pod::default()
         });
         self.note(Lie::Tenant);

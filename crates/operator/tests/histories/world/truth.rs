@@ -32,13 +32,14 @@ impl World {
         self.setup.elector == super::setup::Elector::ForLife
     }
 
-    /// Whether the process lives and leads by a Lease that has not run out by its own view; or lives and wrote the Lease,
-    /// though it is said to be proven dead.
+    /// Whether the process lives and leads by a Lease that has not run out by its own view, even one of which the storage has
+    /// lost all; or lives and wrote the Lease, though it is said to be proven dead.
     fn is_wronged_by(&self, process: &Process, at: usize, cleared: &Cleared) -> bool {
         let is_writer = |elector| self.writer == Some(elector) && cleared.clear.ground == Ground::Proof;
         let leads = process.belief.as_ref().is_some_and(|belief| {
             let in_time = belief.runs_out_at.is_none_or(|at| self.now < at);
-            *belief.identity == *cleared.clear.holder && (in_time || is_writer(belief.elector))
+            let is_holder = *belief.identity == *cleared.clear.holder;
+            in_time && (is_holder || self.lacks_renewals_since.is_some()) || is_holder && is_writer(belief.elector)
         });
         process.alive && (leads || is_writer(at))
     }
