@@ -56,6 +56,9 @@ pub fn numbered(number: usize, histories: &impl Strategy<Value = History>) -> Hi
     histories.new_tree(&mut runner).expect("a history").current()
 }
 
+/// After how many histories a search says how far it is.
+const PROGRESS: usize = 50_000;
+
 /// The number of the first history that ends badly, by a violation or a panic, among so many.
 pub fn first_violation(max: usize, history: impl Fn(usize) -> (History, View) + Sync) -> Option<usize> {
     let (next, first) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
@@ -64,6 +67,9 @@ pub fn first_violation(max: usize, history: impl Fn(usize) -> (History, View) + 
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= max.min(first.load(Ordering::Relaxed)) {
                 return;
+            }
+            if number > 0 && number.is_multiple_of(PROGRESS) {
+                println!("{number} histories begun");
             }
             let (history, view) = history(number);
             let played = catch_unwind(AssertUnwindSafe(|| play(&history, view).violations));
