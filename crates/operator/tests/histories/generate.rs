@@ -324,7 +324,7 @@ fn lie_of(lie: Lie, told: &[Lie]) -> Option<BoxedStrategy<Scene>> {
             blind(only(hush), Just(None), told)
         }
         Lie::ClockSetBack => set_back(),
-        Lie::PhaseByOther => false_phase(),
+        Lie::PhaseByOther => any_of([Some(false_phase()), Some(collected())]),
         Lie::SlowRenewals => program_before_elector(),
         Lie::HeldForLife | Lie::Helper => return None,
     })
@@ -393,6 +393,20 @@ fn false_phase() -> BoxedStrategy<Scene> {
                 (hush, Step::Hush(TARGET, 15_000)),
                 (fails, Step::ReadyOf(TARGET, false)),
                 (100, Step::Fail(TARGET)),
+            ]
+        })
+        .boxed()
+}
+
+/// A pod runs again, which its kubelet can't report, and is garbage-collected.
+fn collected() -> BoxedStrategy<Scene> {
+    (0_u64..3_000, slot(), 25_u64..100, 1_000_u64..3_000)
+        .prop_map(|(pause, slot, hush, then)| {
+            vec![
+                (pause, Step::Aim(slot)),
+                (0, Step::Crash(TARGET, None)),
+                (hush, Step::Hush(TARGET, 15_000)),
+                (then, Step::Collect(TARGET)),
             ]
         })
         .boxed()
@@ -619,15 +633,18 @@ fn set_back() -> BoxedStrategy<Scene> {
         .boxed()
 }
 
-/// An end is invented, perhaps while reports are held up, and the next runs end soon.
+/// An end is invented, perhaps while reports are held up, and the next runs end soon. Perhaps the last of them does.
 fn invented(inventions: Vec<Invention>) -> BoxedStrategy<Scene> {
-    let scene = (0_u64..4_000, slot(), prop::option::weighted(0.3, 0_usize..2), select(inventions), 0_u32..3);
-    (scene, prop::option::weighted(0.3, 1_000_u64..5_000))
-        .prop_map(|((pause, slot, container, invention, dooms), hush)| {
-            let hush = hush.map(|span| Step::Hush(slot, span));
-            let dooms = (dooms > 0).then_some(Step::Doom(slot, dooms));
-            let steps = hush.into_iter().chain(dooms).chain([Step::InventEnd(slot, container, invention)]);
-            steps.enumerate().map(|(at, step)| (if at == 0 { pause } else { 0 }, step)).collect()
+    let end_of = prop::option::weighted(0.3, 0_usize..2);
+    let scene = (0_u64..4_000, slot(), end_of, select(inventions), 0_u32..3);
+    let last = prop::option::weighted(0.4, (2_000_u64..9_000, end()));
+    (scene, prop::option::weighted(0.3, 1_000_u64..5_000), last)
+        .prop_map(|((pause, slot, container, invention, dooms), hush, last)| {
+            let hush = hush.map(|span| Step::Hush(TARGET, span));
+            let dooms = (dooms > 0).then_some(Step::Doom(TARGET, dooms));
+            let lie = hush.into_iter().chain(dooms).chain([Step::InventEnd(TARGET, container, invention)]);
+            let begin = [(pause, Step::Aim(slot))].into_iter().chain(lie.map(|step| (0, step)));
+            begin.chain(last).collect()
         })
         .boxed()
 }
