@@ -112,8 +112,12 @@ impl Identity {
     }
 
     /// The name that a pod must have for this identity to be its own, if the templates allow only one: each begins with
-    /// `{pod}`, followed by nothing or by a character that no pod's name has.
+    /// `{pod}`, followed by nothing or by a character that no pod's name has; or a single one has nothing but literal text
+    /// around `{pod}`.
     pub fn only_name(&self, identity: &str) -> Option<String> {
+        if let Some(name) = self.name_within_text(identity) {
+            return Some(name.to_owned());
+        }
         let in_names = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
         let delimited = self.templates.iter().all(|parts| match parts.as_slice() {
             [Part::Pod] => true,
@@ -122,6 +126,17 @@ impl Identity {
         });
         let name = identity.split(|c| !in_names(c)).next().filter(|name| !name.is_empty())?;
         delimited.then(|| name.to_owned())
+    }
+
+    fn name_within_text<'i>(&self, identity: &'i str) -> Option<&'i str> {
+        let [parts] = self.templates.as_slice() else { return None };
+        let (before, after) = match parts.as_slice() {
+            [Part::Pod, Part::Literal(after)] => ("", after.as_str()),
+            [Part::Literal(before), Part::Pod] => (before.as_str(), ""),
+            [Part::Literal(before), Part::Pod, Part::Literal(after)] => (before.as_str(), after.as_str()),
+            _ => return None,
+        };
+        identity.strip_prefix(before)?.strip_suffix(after).filter(|name| !name.is_empty())
     }
 
     /// The template by which this identity would be one of these pods': for a user whose own fits nothing.

@@ -26,12 +26,12 @@ use crate::decide::status::cleared_note;
 use crate::decide::{Action, Clear, Memory, Notice, Wake, decide, status};
 use crate::figures::GroupFigures;
 use crate::index::{Cause, Change, Index, Key};
-use crate::model::Pod;
+use crate::model::{Node, Pod};
 use crate::pace::{Statuses, Told};
 use crate::retry::{FAILURES_SHOWN, Retry};
 use crate::time::{Mono, Now};
 use crate::wire::LeaseWire;
-pub use crate::work::{Failure, Job, Outcome, Stored, Term, Work};
+pub use crate::work::{Failure, Found, Job, Outcome, Stored, Term, Work};
 use lanes::Lanes;
 use lists::Lists;
 pub use seen::Seen;
@@ -226,9 +226,11 @@ impl Engine {
             Outcome::Pods { requested_at, name, result } => {
                 entry.acting = false;
                 match result {
-                    Ok(pods) => {
+                    Ok(Found { pods, nodes }) => {
                         let pods = pods.into_iter().map(Pod::from).collect();
-                        entry.memory.read_pods = Some(ReadPods { requested_at, name, pods, contradicted: false });
+                        let nodes = nodes.into_iter().map(|(name, node)| (name, node.map(Node::from))).collect();
+                        let read = ReadPods { requested_at, name, pods, nodes, contradicted: false };
+                        entry.memory.read_pods = Some(read);
                         entry.succeeded();
                     }
                     Err(failure) => self.failed(key, "read the candidates", failure, now),

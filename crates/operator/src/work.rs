@@ -10,7 +10,7 @@ use crate::index::Key;
 use crate::routing::Step;
 use crate::time::Mono;
 use crate::traffic::wire::{ServiceWire, SliceWire};
-use crate::wire::{GroupWire, LeaseWire, PodWire};
+use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
 /// Tells the terms of this operator, as a leader among operators, from each other.
 pub type Term = u64;
@@ -93,6 +93,15 @@ impl Stored {
     }
 }
 
+/// Pods as read, and the nodes that were asked for with them.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The pods.
+    pub pods: Vec<PodWire>,
+    /// The nodes by name; none of one that does not exist.
+    pub nodes: Vec<(String, Option<NodeWire>)>,
+}
+
 /// What became of a job.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -114,8 +123,8 @@ pub enum Outcome {
         requested_at: Mono,
         /// The only one that was asked for.
         name: Option<String>,
-        /// The pods.
-        result: Result<Vec<PodWire>, Failure>,
+        /// The pods, and their nodes.
+        result: Result<Found, Failure>,
     },
     /// The Lease was cleared; with its new version, or none if it was deleted.
     Cleared {

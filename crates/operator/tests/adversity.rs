@@ -267,6 +267,29 @@ fn counts_no_leaderless_time_while_lease_was_held() {
 }
 
 #[test]
+fn a_lease_expires_though_the_pods_can_not_be_read() {
+    let mut cluster = leading(&json!({"staleHolder": {"release": "Delete"}}));
+    cluster.api.refuses_readings = true;
+    cluster.put_pod(web_0_ended(7_500));
+    cluster.pass(12_900);
+    assert!(cluster.api.cleared.is_empty());
+    cluster.pass(60_000);
+    assert_eq!(cluster.api.cleared.len(), 1);
+}
+
+#[test]
+fn a_restored_etcd_is_known_by_a_reading_where_the_watches_bring_nothing() {
+    let mut cluster = leading(&json!({}));
+    let backup = cluster.api.stored();
+    cluster.renew_times("web-0", 3);
+    cluster.api.restore(backup);
+    cluster.pass(16_000);
+    assert_eq!(cluster.status().account.unwrap().reason, Some(AccountGap::LeaseRestored));
+    cluster.pass(10_000);
+    assert!(cluster.api.cleared.is_empty(), "the Lease has not stood still for a duration since");
+}
+
+#[test]
 fn a_lease_made_again_under_a_whole_watch_is_no_gap() {
     let mut cluster = leading(&json!({}));
     cluster.delete(Kind::Lease, "web");

@@ -333,7 +333,7 @@ fn candidates_that_speak_against_a_clear_when_read_are_counted_once_per_reading(
     cluster.put_pod(web_0("u1", running(8_000)));
     cluster.pass(1_100);
     assert_eq!((cluster.count("ReadPods"), refused(&cluster, "Contradicted")), (1, Some(1.0)));
-    cluster.pass(1_100);
+    cluster.pass(4_000);
     let read = cluster.count("ReadPods");
     assert!(read > 1);
     #[allow(clippy::cast_precision_loss, reason = "a few")]

@@ -11,7 +11,7 @@ use leadergroup_operator::time::Mono;
 use serde_json::{Value, json};
 use support::api::{Kind, change};
 use support::cluster::{Cluster, Fate, leading, take_as, web_0, web_0_ended};
-use support::{counted, ended, ms, now_at, pod, restarted, running};
+use support::{counted, ended, ms, node, now_at, pod, restarted, running, time};
 
 #[test]
 fn a_holder_whose_pod_ended_is_cleared_at_once() {
@@ -170,6 +170,75 @@ fn a_new_pod_that_took_the_cleared_lease_under_the_old_name_stays() {
         assert_eq!(cluster.verdict(), "Alive", "{fate:?}");
         assert_eq!(cluster.status().leader.unwrap().pod_uid.as_deref(), Some("u1"), "{fate:?}");
     }
+}
+
+#[test]
+fn a_new_pod_that_takes_the_lease_before_the_watch_brings_it_is_no_contradiction() {
+    for relists in [false, true] {
+        let mut cluster = leading(&json!({}));
+        cluster.put_pod(web_0_ended(7_500));
+        assert_eq!(cluster.api.cleared.len(), 1);
+        cluster.delete(Kind::Pod, "web-0");
+        if relists {
+            cluster.relist(Kind::Pod);
+        }
+        cluster.hold(Kind::Pod);
+        cluster.put_pod(web_0("u1", running(8_000)));
+        for _ in 0..3 {
+            cluster.renew("web-0");
+            cluster.pass(700);
+        }
+        assert_ne!(cluster.verdict(), "Contradiction", "relists: {relists}");
+        cluster.release(Kind::Pod);
+        assert_eq!(cluster.verdict(), "Alive", "relists: {relists}");
+        cluster.renew_times("web-0", 4);
+        let ended_at = i64::try_from(cluster.now).unwrap();
+        cluster.put_pod(pod("web-0", "u1", "n1", "Failed", &[("app", ended(ended_at))]));
+        assert_eq!(cluster.verdict(), if relists { "Terminated" } else { "Free" }, "relists: {relists}");
+        cluster.pass(40_000);
+        assert_eq!(cluster.api.cleared.len(), 2, "relists: {relists}");
+    }
+}
+
+#[test]
+fn a_lease_expires_though_a_reading_contradicts_the_watch_all_the_time() {
+    let mut cluster = leading(&json!({"staleHolder": {"release": "Delete"}}));
+    cluster.hold(Kind::Pod);
+    cluster.put_pod(web_0("u1", json!({"state": {"waiting": {}}})));
+    let mut ended = web_0_ended(7_500);
+    ended["metadata"]["resourceVersion"] = json!(cluster.api.version().to_string());
+    cluster.engine.change(change(Kind::Pod, &Event::Apply(ended)), now_at(ms(cluster.now)));
+    cluster.pass(12_000);
+    assert!(cluster.api.cleared.is_empty());
+    assert!(cluster.count("ReadPods") < 6, "{} readings", cluster.count("ReadPods"));
+    cluster.pass(2_000);
+    assert_eq!(cluster.api.cleared.len(), 1);
+}
+
+#[test]
+fn a_machine_that_took_the_nodes_name_ends_nothing_before_the_watch_brings_it() {
+    for ended in [web_0_ended(7_500), web_0("u0", restarted(7_600, 7_500))] {
+        let mut cluster = leading(&json!({}));
+        cluster.hold(Kind::Node);
+        let mut node = node("n1", true, false);
+        node["metadata"]["creationTimestamp"] = json!(time(7_000));
+        cluster.api.put(Kind::Node, node);
+        cluster.put_pod(bound(ended));
+        cluster.pass(3_000);
+        assert!(cluster.api.cleared.is_empty());
+        cluster.release(Kind::Node);
+        cluster.pass(3_000);
+        assert!(cluster.api.cleared.is_empty());
+    }
+    let mut cluster = leading(&json!({}));
+    cluster.put_pod(bound(web_0_ended(7_500)));
+    assert_eq!(cluster.api.cleared.len(), 1);
+}
+
+/// The pod, which the API server bound to its node at the beginning.
+fn bound(mut pod: Value) -> Value {
+    pod["metadata"]["creationTimestamp"] = json!(time(0));
+    pod
 }
 
 #[test]

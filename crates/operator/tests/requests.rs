@@ -38,7 +38,7 @@ fn every_job() -> Vec<Job> {
         clear(ReleaseForm::Delete),
         Job::Act(Action::CreateLease { lease: lease.clone(), duration: 15 }),
         Job::Act(Action::ReadLease { lease }),
-        Job::Act(Action::ReadPods { namespace: "shop".to_owned(), name: None }),
+        Job::Act(Action::ReadPods { namespace: "shop".to_owned(), name: None, nodes: Vec::new() }),
         Job::ReadGroup,
         Job::WriteStatus { version: "41".into(), status: Box::default() },
         Job::WriteInvalid { version: "41".into(), message: "why".into() },
@@ -102,7 +102,8 @@ async fn a_clear_names_the_lease_and_the_version_that_was_judged() {
 #[tokio::test]
 async fn candidates_are_read_past_every_cache() {
     for name in [None, Some("web-0".to_owned())] {
-        let (line, _) = sent(Job::Act(Action::ReadPods { namespace: "shop".to_owned(), name })).await;
+        let (line, _) =
+            sent(Job::Act(Action::ReadPods { namespace: "shop".to_owned(), name, nodes: Vec::new() })).await;
         assert!(line.starts_with("GET /api/v1/namespaces/shop/pods"), "{line}");
         assert!(!line.contains("resourceVersion"), "{line}");
     }

@@ -35,6 +35,7 @@ mod routes;
 
 use std::time::Duration;
 
+use futures::future;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
@@ -44,15 +45,17 @@ use serde_json::{Value, json};
 
 use crate::candidacy::Leads;
 use crate::decide::{Action, Clear, status};
-use crate::engine::{Failure, Job, Outcome, Work};
+use crate::engine::{Failure, Found, Job, Outcome, Work};
 use crate::index::Key;
 use crate::time::Clock;
-use crate::wire::{GroupWire, LeaseWire, PodWire};
+use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 
 /// How long one request may take. Past that its outcome counts as unknown.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How many pods one page of a list has.
 const PAGE: u32 = 500;
+/// How many nodes are read at the same time, of the few that one Lease's pods are on.
+const NODES_AT_ONCE: usize = 8;
 
 /// Carries out what the engine decided.
 #[derive(Clone)]
@@ -90,12 +93,16 @@ impl Applier {
                 let result = self.send(work, leases.patch(&lease.name, &params, &Patch::Merge(&patch))).await.map(Some);
                 Outcome::Lease { requested_at, result }
             }
-            Job::Act(Action::ReadPods { namespace, name }) => {
+            Job::Act(Action::ReadPods { namespace, name, nodes }) => {
                 let pods = Api::<PodWire>::namespaced(self.client.clone(), namespace);
-                let result = match name {
-                    Some(name) => self.send(work, pods.get_opt(name)).await.map(Vec::from_iter),
-                    None => self.list(work, &pods).await,
+                let pods = async {
+                    match name {
+                        Some(name) => self.send(work, pods.get_opt(name)).await.map(Vec::from_iter),
+                        None => self.list(work, &pods).await,
+                    }
                 };
+                let result = future::try_join(pods, self.nodes(work, nodes)).await;
+                let result = result.map(|(pods, nodes)| Found { pods, nodes });
                 Outcome::Pods { requested_at, name: name.clone(), result }
             }
             Job::Act(Action::Clear(clear)) => {
@@ -151,6 +158,17 @@ impl Applier {
                 None => return Ok(found),
             }
         }
+    }
+
+    /// Nodes of these names, and none for each that does not exist.
+    async fn nodes(&self, work: &Work, names: &[String]) -> Result<Vec<(String, Option<NodeWire>)>, Failure> {
+        let nodes = Api::<NodeWire>::all(self.client.clone());
+        let mut read = Vec::new();
+        for names in names.chunks(NODES_AT_ONCE) {
+            let found = future::try_join_all(names.iter().map(|name| self.send(work, nodes.get_opt(name)))).await?;
+            read.extend(names.iter().cloned().zip(found));
+        }
+        Ok(read)
     }
 
     fn leases(&self, lease: &Key) -> Api<LeaseWire> {

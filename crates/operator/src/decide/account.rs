@@ -368,7 +368,8 @@ impl<'a> Ledger<'a> {
             || pods.named(name).iter().any(|pod| pod.name != name && pod.may_live(&pod.containers));
         let gone: Vec<_> = gone.into_iter().filter(|gone| gone.pod.name == name).collect();
         let is_unbroken = match known {
-            Some(known) if present.is_some_and(|pod| pod.object_uid() == known.uid) => true,
+            // One that went by the name may be among those that were forgotten before the first decision.
+            Some(known) if present.is_some_and(|pod| pod.object_uid() == known.uid) => !self.is_first || !self.forgot,
             Some(known) => match gone.iter().find(|gone| gone.pod.object_uid() == known.uid) {
                 Some(gone) => self.went_in_sight(gone, known),
                 None => self.missed.is_none(),

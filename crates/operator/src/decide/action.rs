@@ -32,13 +32,16 @@ pub enum Action {
         /// Which.
         lease: Key,
     },
-    /// Read the pods that may be the holder, to know whether another run of it is accounted for nowhere.
+    /// Read the pods that may be the holder and their nodes, to know whether another run of it is accounted for nowhere, and
+    /// whether each pod's machine is still the one that it ran on.
     ReadPods {
         /// The namespace.
         namespace: String,
         /// The only pod to read, where no other can be the holder: the API server answers that without the wait for
         /// its cache that a consistent list costs. All pods of the namespace otherwise.
         name: Option<String>,
+        /// The nodes to read.
+        nodes: Vec<String>,
     },
     /// Clear the holder.
     Clear(Clear),

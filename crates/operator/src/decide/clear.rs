@@ -3,6 +3,8 @@
 //! An early clear happens in two steps. First the candidates are read from the API server, after the judged
 //! version of the Lease was seen; then, if that reading is judged the same, exactly that version is changed.
 
+use std::collections::BTreeSet;
+
 use leadergroup_api::{AccountGap, ReleaseForm, UnconfirmedPolicy, Verdict, library};
 use leadergroup_elector::Timing;
 
@@ -12,10 +14,10 @@ use super::memory::{Memory, ReadPods};
 use super::{Wake, facts};
 use crate::index::{Key, Observed, Snapshot};
 use crate::judge::{Clearable, Judgement, judge};
-use crate::model::{Gone, Lease, Pod};
+use crate::model::{Gone, Lease, Node, Pod};
 use crate::time::{Mono, Now};
 
-/// How long to wait for the watch to catch up with the Lease, or with a reading that contradicts it.
+/// How long to wait at least for the watch to catch up with the Lease, or with a reading that contradicts it.
 const CATCH_UP: Mono = Mono::from_secs(1);
 
 /// The outcome of [`next`].
@@ -143,8 +145,13 @@ fn when_expired(
     now: Now,
 ) -> Next {
     let plan = snapshot.plan;
-    if moved_after_proof(memory, lease) {
-        return contradicted(memory, lease);
+    if moved_after_proof(memory, lease) && judgement.verdict() == Verdict::Terminated {
+        let Some(read) = memory.read_pods.as_ref().filter(|read| suffices(snapshot, lease, read)) else {
+            return Next::act(read_pods(snapshot, lease, key));
+        };
+        if by_reading(snapshot, memory, read, now).verdict() == Verdict::Terminated {
+            return contradicted(memory, lease);
+        }
     }
     if needs_to_settle(memory) {
         return Next::act(Action::ReadLease { lease: key });
@@ -212,23 +219,20 @@ fn at_once(
     if !moved_after_proof && now.mono < due {
         return Next::wake(due);
     }
-    // A pod may have come, written the Lease and gone since, which no reading shows.
-    if !snapshot.pods.is_up_to(lease.moved_in) {
-        let next = when_expired(snapshot, memory, judgement, lease, key, now);
-        return if next.action.is_some() { next } else { Next::wake(now.mono + CATCH_UP) };
-    }
     let Some(read) = memory.read_pods.as_ref().filter(|read| suffices(snapshot, lease, read)) else {
-        return Next::act(read_pods(snapshot, lease, key));
+        let read = Next::act(read_pods(snapshot, lease, key.clone()));
+        return unless_expired(read, snapshot, memory, judgement, lease, key, now);
     };
     if by_reading(snapshot, memory, read, now).clear != Clearable::AtOnce {
-        let catches_up_at = read.requested_at + CATCH_UP;
-        let wait = if now.mono < catches_up_at {
-            Next::wake(catches_up_at)
+        let read_again_at = patience(lease, read.requested_at);
+        let wait = if now.mono < read_again_at {
+            Next::wake(read_again_at)
         } else {
-            Next::act(read_pods(snapshot, lease, key))
+            Next::act(read_pods(snapshot, lease, key.clone()))
         };
         let is_new = memory.read_pods.as_mut().is_some_and(|read| !std::mem::replace(&mut read.contradicted, true));
-        return Next { contradicted_by_reading: is_new, ..wait };
+        let next = unless_expired(wait, snapshot, memory, judgement, lease, key, now);
+        return Next { contradicted_by_reading: is_new, ..next };
     }
     if moved_after_proof {
         return contradicted(memory, lease);
@@ -242,28 +246,71 @@ fn at_once(
         }
         return Next::default();
     }
+    // A pod may have come, written the Lease and gone since, which no reading shows.
+    if !snapshot.pods.is_up_to(lease.moved_in) {
+        let wait = Next::wake(patience(lease, now.mono));
+        return unless_expired(wait, snapshot, memory, judgement, lease, key, now);
+    }
     Next::act(clear(snapshot, memory, judgement, lease, key, Ground::Proof))
 }
 
-/// The only pod that can be the holder, if no other goes by its name.
+/// What to do about a holder that can't be cleared at once yet: this, unless its Lease seems to have expired meanwhile.
+fn unless_expired(
+    next: Next,
+    snapshot: &Snapshot<'_>,
+    memory: &mut Memory,
+    judgement: &Judgement,
+    lease: &Lease,
+    key: Key,
+    now: Now,
+) -> Next {
+    let Some(expires_at) = lease.expires_at(snapshot.plan.duration) else { return next };
+    if now.mono < expires_at {
+        let sooner = |wake| matches!(wake, Wake::At(at) if at < expires_at);
+        return Next { wake: next.wake.map(|wake| if sooner(wake) { wake } else { Wake::At(expires_at) }), ..next };
+    }
+    let expired = when_expired(snapshot, memory, judgement, lease, key, now);
+    if expired.action.is_some() || expired.contradicted { expired } else { next }
+}
+
+/// When to look again whether the watch has caught up, after a look that was in vain: ever more rarely.
+fn patience(lease: &Lease, looked_at: Mono) -> Mono {
+    looked_at + looked_at.saturating_sub(lease.moved_at).max(CATCH_UP)
+}
+
+/// The only pod that can be the holder, if the watch has brought all that may go by its name.
 fn only_pod(snapshot: &Snapshot<'_>, lease: &Lease) -> Option<String> {
     let goes_by_name =
         |pod: &Pod| !pod.host_network && pod.hostname.as_ref().is_none_or(|h| *h == pod.name) && !pod.name_is_cut();
-    let gone = snapshot.gone.iter().map(|gone| &gone.pod);
-    let holder = lease.record.holder().unwrap_or_default();
-    let mut fitting = snapshot.candidates.iter().chain(&snapshot.others).copied().chain(gone);
-    let name = snapshot.plan.identity.only_name(holder)?;
-    fitting.all(goes_by_name).then_some(name)
+    let name = snapshot.plan.identity.only_name(lease.record.holder().unwrap_or_default())?;
+    (snapshot.pods.is_up_to(lease.moved_in) && fitting(snapshot).all(goes_by_name)).then_some(name)
 }
 
-/// The reading that an early clear needs: of the one pod that can be the holder, or of all pods.
+/// The reading that an early clear needs: of the one pod that can be the holder, or of all pods; and of their nodes.
 fn read_pods(snapshot: &Snapshot<'_>, lease: &Lease, key: Key) -> Action {
-    Action::ReadPods { namespace: key.namespace, name: only_pod(snapshot, lease) }
+    let nodes = nodes_of_fitting(snapshot, lease).into_iter().map(ToOwned::to_owned).collect();
+    Action::ReadPods { namespace: key.namespace, name: only_pod(snapshot, lease), nodes }
 }
 
 /// Whether the reading was made of this version of the Lease, and of all pods that may be the holder.
 fn suffices(snapshot: &Snapshot<'_>, lease: &Lease, read: &ReadPods) -> bool {
-    read.requested_at >= lease.moved_at && (read.name.is_none() || read.name == only_pod(snapshot, lease))
+    let was_read = |node: &str| read.nodes.iter().any(|(name, _)| name == node);
+    read.requested_at >= lease.moved_at
+        && (read.name.is_none() || read.name == only_pod(snapshot, lease))
+        && nodes_of_fitting(snapshot, lease).into_iter().all(was_read)
+}
+
+/// The nodes of the pods that may be the holder, as far as nodes can be read.
+fn nodes_of_fitting<'a>(snapshot: &'a Snapshot<'_>, lease: &Lease) -> BTreeSet<&'a str> {
+    let holder = lease.record.holder().filter(|_| !snapshot.nodes_hidden);
+    let fits = |pod: &&Pod| holder.is_some_and(|holder| snapshot.plan.identity.fits(holder, *pod));
+    fitting(snapshot).filter(fits).filter_map(|pod| pod.node.as_deref()).collect()
+}
+
+/// The pods that the index knows among which the holder is, if it is any.
+fn fitting<'a>(snapshot: &'a Snapshot<'_>) -> impl Iterator<Item = &'a Pod> {
+    let gone = snapshot.gone.iter().map(|gone| &gone.pod);
+    snapshot.candidates.iter().chain(&snapshot.others).copied().chain(gone)
 }
 
 /// The judgement by the pods as read from the API server. What the index knows and the reading lacks was deleted.
@@ -279,15 +326,22 @@ fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: No
         .map(|cached| Gone { pod: cached.clone(), at: read.requested_at, seen: false, epoch: snapshot.pods.epoch() })
         .collect();
     let pods: Vec<Pod> = read.pods.iter().map(|pod| with_history(known(), pod, now)).collect();
+    let nodes = nodes_by_reading(&snapshot.nodes, read);
+    let nodes: Vec<_> = nodes.iter().map(|(name, node)| (*name, node)).collect();
     // A run that may live, or one that nobody saw, is no less so in a reading.
     let account = memory.account.as_ref().map(|state| &state.account);
     let accounted = |pod: &Pod| account?.pods.iter().find(|known| known.name == pod.name);
-    let gap = |pod: &Pod| {
-        plan.identity.fits(holder, pod).then(|| pod_gap(plan, &snapshot.nodes, accounted(pod), pod)).flatten()
-    };
+    let gap = |pod: &Pod| plan.identity.fits(holder, pod).then(|| pod_gap(plan, &nodes, accounted(pod), pod)).flatten();
     // The watch has yet to bring its deletion, and what came under its name since.
     let unseen = missing.iter().any(|gone| gone.pod.name_is_reusable()).then_some(AccountGap::WatchGap);
+    // What was said of the pods may be the word of another machine that took the node's name, if the watch of nodes is behind.
+    let is_replaced = |(name, read): &(String, Option<Node>)| {
+        let known = snapshot.nodes.iter().find(|(known, _)| known == name).map(|(_, node)| node.created);
+        read.as_ref().is_none_or(|read| known != Some(read.created))
+    };
+    let unseen = unseen.or(read.nodes.iter().any(is_replaced).then_some(AccountGap::WatchGap));
     facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap)).or(unseen);
+    facts.nodes.clone_from(&nodes);
     facts.gone.extend(&missing);
     facts.candidates.retain(|pod| !was_asked_for(pod));
     facts.others.retain(|pod| !was_asked_for(pod));
@@ -295,6 +349,23 @@ fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: No
     facts.candidates.extend(candidates);
     facts.others.extend(others.into_iter().filter(|pod| plan.identity.fits(holder, *pod)));
     judge(&facts)
+}
+
+/// The nodes as read, with what the index knows of the same; of those that were not asked for, what it knows.
+fn nodes_by_reading<'a>(known: &[(&'a str, &Node)], read: &'a ReadPods) -> Vec<(&'a str, Node)> {
+    let was_read = |name: &str| read.nodes.iter().any(|(read, _)| read == name);
+    let known_of = |name: &str| known.iter().find(|(known, _)| *known == name).map(|(_, node)| *node);
+    let found = read.nodes.iter().filter_map(|(name, node)| {
+        let node = node.clone()?;
+        let lost_since =
+            known_of(name).filter(|known| known.created == node.created).and_then(|known| known.lost_since);
+        let is_lost = node.out_of_service && !node.ready;
+        Some((name.as_str(), Node { lost_since: lost_since.filter(|_| is_lost), ..node }))
+    });
+    let others = known.iter().filter(|(name, _)| !was_read(name)).map(|(name, node)| (*name, (*node).clone()));
+    let mut nodes: Vec<_> = found.chain(others).collect();
+    nodes.sort_by_key(|(name, _)| *name);
+    nodes
 }
 
 /// A pod as read, with what the index knows of its past.

@@ -13,7 +13,7 @@ use super::takeover::as_known;
 use crate::audit::Finding;
 use crate::index::{Group, Snapshot};
 use crate::judge::Judgement;
-use crate::model::{AskedTiming, Pod};
+use crate::model::{AskedTiming, Node, Pod};
 use crate::routing::Trouble;
 use crate::time::{Mono, Now};
 
@@ -138,6 +138,8 @@ pub struct ReadPods {
     pub name: Option<String>,
     /// What came back.
     pub pods: Vec<Pod>,
+    /// The nodes that were asked for; none of one that does not exist.
+    pub nodes: Vec<(String, Option<Node>)>,
     /// It was found to speak against a clear.
     pub contradicted: bool,
 }

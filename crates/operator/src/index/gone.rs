@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use leadergroup_api::AccountGap;
+
 use crate::model::{Gone, Pod};
 use crate::time::Mono;
 
@@ -125,6 +127,15 @@ impl GonePods {
     /// How many pods of the namespace that may live were forgotten.
     pub(super) fn forgotten(&self, namespace: &str) -> Forgotten {
         self.0.get(namespace).map_or(Forgotten::default(), |all| all.forgotten)
+    }
+
+    /// The machine of these is known to have been replaced: none of their ends is known any more.
+    pub(super) fn lose(&mut self, is_replaced: impl Fn(&Pod) -> bool) {
+        for entry in self.0.values_mut().flat_map(|all| all.by_name.values_mut()).flatten() {
+            if is_replaced(&entry.gone.pod) {
+                entry.gone.pod.lose(AccountGap::NodeReplaced);
+            }
+        }
     }
 
     /// Adds one, which may be the present holder of a group's Lease or not.

@@ -11,7 +11,7 @@ impl Index {
         let Some(key) = self.lease_key(group) else { return };
         match read {
             Some(wire) => {
-                self.apply_lease(wire, Source::Get, None, now);
+                self.apply_lease(wire, Source::Get, Some(requested_at), now);
                 if let Some(lease) = self.leases.get_mut(&key) {
                     lease.answered_at = Some(now.mono);
                     if lease.moved_at <= requested_at {
@@ -39,16 +39,23 @@ impl Index {
         Some(Key::new(&group.namespace, &plan.lease_name))
     }
 
-    /// `list_began` says when the list was asked for that the Lease came by.
-    pub(super) fn apply_lease(&mut self, wire: LeaseWire, source: Source, list_began: Option<Mono>, now: Now) {
+    /// `requested_at` says when the list, or the read, was asked for that the Lease came by.
+    pub(super) fn apply_lease(&mut self, wire: LeaseWire, source: Source, requested_at: Option<Mono>, now: Now) {
         let key = Key::of(&wire.metadata);
         let uid = wire.metadata.uid.clone().unwrap_or_default();
         let version = wire.metadata.resource_version.clone();
         let mut cause = Cause::Change;
         let mut holder_changed = true;
+        let known = self.leases.get(&key).zip(requested_at).filter(|_| source == Source::Get);
+        let read_goes_back = known.is_some_and(|(known, at)| known.goes_back(version.as_deref(), at));
+        if read_goes_back {
+            // The watches of a restored etcd bring nothing until its versions have caught up.
+            self.pods.lose_sight();
+        }
         match self.leases.get_mut(&key) {
             Some(lease) if lease.uid == uid && is_older(version.as_deref(), &lease.version) => {
-                if !replaces(list_began, lease.answered_at) {
+                let is_listed = source == Source::List && replaces(requested_at, lease.answered_at);
+                if !is_listed && !read_goes_back {
                     return;
                 }
                 self.leases.insert(key.clone(), Lease::restored(wire, source, now));
@@ -83,7 +90,9 @@ impl Index {
             known => {
                 let last = known.map(|known| &known.version);
                 let last = last.or(self.deleted_leases.get(&key).map(|(_, last)| last));
-                let goes_back = source == Source::List && last.is_some_and(|last| is_older(version.as_deref(), last));
+                let list_goes_back =
+                    source == Source::List && last.is_some_and(|last| is_older(version.as_deref(), last));
+                let goes_back = list_goes_back || read_goes_back;
                 let found = if goes_back { Lease::restored } else { Lease::found };
                 self.deleted_leases.remove(&key);
                 self.leases.insert(key.clone(), found(wire, source, now));

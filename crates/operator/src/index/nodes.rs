@@ -22,6 +22,11 @@ impl Index {
         if known == Some(&node) {
             return;
         }
+        if known.is_none_or(|known| known.created != node.created) {
+            let is_replaced = |pod: &Pod| pod.node.as_ref() == Some(&name) && node.replaced_under(pod);
+            self.pods.lose(is_replaced);
+            self.gone.lose(is_replaced);
+        }
         self.nodes.insert(name.clone(), node);
         self.touch_node(&name);
     }

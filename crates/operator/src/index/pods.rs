@@ -57,6 +57,13 @@ impl Pods {
         (watch.epoch, watch.listed_at) = (watch.epoch + 1, Some(now));
     }
 
+    /// Something may go unseen from now on, until the next list.
+    pub(super) fn lose_sight(&mut self) {
+        for watch in self.watches.values_mut() {
+            (watch.epoch, watch.version) = (watch.epoch + 1, 0);
+        }
+    }
+
     fn watch_of(&self, namespace: &str) -> Option<&PodWatch> {
         self.watches.get(&Some(Arc::from(namespace))).or_else(|| self.watches.get(&None))
     }
@@ -84,6 +91,13 @@ impl Pods {
             remove_from(&mut self.by_alias, &Key::new(&key.namespace, alias), &key.name);
         }
         Some(pod)
+    }
+
+    /// The machine of these is known to have been replaced: none of their ends is known any more.
+    pub(super) fn lose(&mut self, is_replaced: impl Fn(&Pod) -> bool) {
+        for pod in self.by_namespace.values_mut().flat_map(BTreeMap::values_mut).filter(|pod| is_replaced(pod)) {
+            pod.lose(AccountGap::NodeReplaced);
+        }
     }
 
     pub(super) fn set_label(&mut self, key: &Key, uid: &str, label: &str, value: &str) {
@@ -162,7 +176,7 @@ impl Index {
         let back = self.gone.take_back(&key.namespace, &pod);
         let known = self.pods.get(&key.namespace, &key.name).or(back.as_ref());
         if pod.phase == Phase::Terminal && known.is_none_or(|old| old.phase != Phase::Terminal) {
-            pod.phase_seen = self.phase_seen(&pod, known.is_some());
+            (pod.phase_seen, pod.terminal_since) = (self.phase_seen(&pod, known.is_some()), Some(now.wall));
         }
         pod.follow(known, now);
         if known == Some(&pod) && back.is_none() {

@@ -211,6 +211,11 @@ impl Lease {
         true
     }
 
+    /// Whether what a request of that time was answered is older than what was known then: only a restored etcd goes back.
+    pub fn goes_back(&self, version: Option<&str>, requested_at: Mono) -> bool {
+        self.moved_at <= requested_at && self.moved_in != u64::MAX && number_of(version) < self.moved_in
+    }
+
     /// Why another holds it than before, as far as the Lease alone tells.
     ///
     /// One that did not come in order may have stood still for long before: whether it was taken early is not known.

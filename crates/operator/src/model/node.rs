@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Phase, PhaseSeen, Pod};
+use super::{Phase, PhaseSeen, Pod, SANE_CLOCK_MS};
 use crate::time::Mono;
 use crate::wire::NodeWire;
 
@@ -55,10 +55,14 @@ impl Node {
         self.created.zip(pod.bound_at).is_some_and(|(created, bound)| created > bound)
     }
 
-    /// Whether it was so while processes of the pod may have run: not after its kubelet had reported the end.
+    /// Whether it was so while processes of the pod may have run: not if its kubelet's report of the end was seen before. A
+    /// registration may be seen after what the new machine reports, so the times count.
     pub fn replaced_under(&self, pod: &Pod) -> bool {
-        let has_ended = pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::NodeReady;
-        !has_ended && self.replaced_machine_of(pod)
+        let is_later = |seen: Timestamp| {
+            self.created.is_some_and(|created| created.as_millisecond() > seen.as_millisecond() + SANE_CLOCK_MS)
+        };
+        let had_ended = pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::NodeReady;
+        self.replaced_machine_of(pod) && !(had_ended && pod.terminal_since.is_some_and(is_later))
     }
 
     /// Whether a terminal phase of the pod is its kubelet's word. Unless it was `witnessed`, the node has to have been

@@ -63,6 +63,8 @@ pub struct Pod {
     pub by_pod_gc: bool,
     /// Whose word its terminal phase is, as far as that was seen. Set by the index.
     pub phase_seen: PhaseSeen,
+    /// When a terminal phase was first seen, by the operator's clock. Set by the index.
+    pub terminal_since: Option<Timestamp>,
     /// Regular, restartable init and ephemeral containers.
     pub containers: Vec<Container>,
 }
@@ -176,7 +178,7 @@ impl Pod {
         let lost: Vec<_> = before.into_iter().flat_map(|pod| &pod.containers).filter(lacks).cloned().collect();
         self.containers.extend(lost.into_iter().map(Container::lost));
         if let Some(before) = before.filter(|before| before.phase == Phase::Terminal) {
-            self.phase_seen = before.phase_seen;
+            (self.phase_seen, self.terminal_since) = (before.phase_seen, before.terminal_since);
         }
     }
 }
@@ -264,6 +266,7 @@ impl From<PodWire> for Pod {
             },
             by_pod_gc: is_true("DisruptionTarget").any(|c| c.reason.as_deref() == Some("DeletionByPodGC")),
             phase_seen: PhaseSeen::Found,
+            terminal_since: None,
         }
     }
 }

@@ -275,8 +275,14 @@ fn lie_of(lie: Lie, told: &[Lie]) -> Option<BoxedStrategy<Scene>> {
         ]),
         Lie::NodeReplaced => {
             let claim = select(Claim::ALL.to_vec()).prop_map(Step::Register);
-            (0_u64..3_000, slot().prop_map(Step::Unregister), 100_u64..2_000, claim)
-                .prop_map(|(pause, from, gone, claim)| vec![(pause, from), (gone, claim)])
+            let behind = prop::option::weighted(0.3, (1_000_u64..4_000).prop_map(|lag| Step::Lag(Kind::Node, lag)));
+            (0_u64..3_000, behind, slot().prop_map(Step::Unregister), 100_u64..2_000, claim)
+                .prop_map(|(pause, behind, from, gone, claim)| {
+                    [(pause, behind), (0, Some(from)), (gone, Some(claim))]
+                        .into_iter()
+                        .filter_map(|(pause, step)| Some((pause, step?)))
+                        .collect()
+                })
                 .boxed()
         }
         Lie::GroupRecreated => any_of([

@@ -167,12 +167,15 @@ fn one_history_again() {
 /// The history of that number that tells the lies in `LIES`, or any, and how it is played.
 fn history_at(at: usize) -> (History, View) {
     let view = if at.is_multiple_of(2) { VISIBLE } else { HIDDEN };
-    let history = match std::env::var("LIES") {
-        Ok(names) => numbered(at, &history_of(&named(&names))),
-        Err(_) if view.nodes_hidden => numbered(at, &history_without(&ONLY_NODES_TELL)),
-        Err(_) => numbered(at, &history_without(&[])),
-    };
-    (history, view)
+    match std::env::var("LIES") {
+        Ok(names) => {
+            let lies = named(&names);
+            let view = if lies.iter().any(|lie| ONLY_NODES_TELL.contains(lie)) { VISIBLE } else { view };
+            (numbered(at, &history_of(&lies)), view)
+        }
+        Err(_) if view.nodes_hidden => (numbered(at, &history_without(&ONLY_NODES_TELL)), view),
+        Err(_) => (numbered(at, &history_without(&[])), view),
+    }
 }
 
 /// The lies in a list with commas.

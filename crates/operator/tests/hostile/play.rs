@@ -8,7 +8,7 @@ use leadergroup_elector::lease::TIMING;
 use leadergroup_operator::decide::memory::ReadPods;
 use leadergroup_operator::decide::{Action, Clear, Memory, decide, judge_group};
 use leadergroup_operator::index::{Index, Key};
-use leadergroup_operator::wire::{LeaseRecord, LeaseWire};
+use leadergroup_operator::wire::{LeaseRecord, LeaseWire, NodeWire};
 use serde_json::{Value, json};
 
 use super::step::{Step, at};
@@ -248,14 +248,18 @@ impl Play {
                 }
                 self.put(Kind::Lease, &lease);
             }
-            Action::ReadPods { name, .. } => {
+            Action::ReadPods { name, nodes, .. } => {
                 let pods = self.objects.iter().filter(|((kind, _), _)| *kind == Kind::Pod);
                 let wanted = pods.filter(|((_, pod), o)| match &name {
                     Some(name) => pod == name,
                     None => facts::is_candidate(o),
                 });
                 let pods = wanted.map(|(_, o)| decode::<leadergroup_operator::wire::PodWire>(o).into()).collect();
-                self.memory.read_pods = Some(ReadPods { requested_at: ms(self.now), name, pods, contradicted: false });
+                let node = |name: &String| self.objects.get(&(Kind::Node, name.clone())).map(decode::<NodeWire>);
+                let nodes =
+                    nodes.into_iter().map(|name| (node(&name).map(Into::into), name)).map(|(n, name)| (name, n));
+                let (requested_at, nodes) = (ms(self.now), nodes.collect());
+                self.memory.read_pods = Some(ReadPods { requested_at, name, pods, nodes, contradicted: false });
             }
             Action::Clear(clear) => self.clear(key, &clear),
         }

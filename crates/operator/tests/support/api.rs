@@ -8,7 +8,7 @@ use leadergroup_api::ReleaseForm;
 use leadergroup_elector::lease::TIMING;
 use leadergroup_operator::audit::{Answers, BrokenOff, Right, Subject, questions};
 use leadergroup_operator::decide::{Action, Clear};
-use leadergroup_operator::engine::{Failure, Job, Outcome, Work};
+use leadergroup_operator::engine::{Failure, Found, Job, Outcome, Work};
 use leadergroup_operator::index::Change;
 use leadergroup_operator::model::AskedTiming;
 use leadergroup_operator::time::Mono;
@@ -99,6 +99,8 @@ pub struct Api {
     pub denied: Vec<(String, Right)>,
     /// The operator may not ask what accounts may do.
     pub refuses_reviews: bool,
+    /// The operator may not read pods and nodes.
+    pub refuses_readings: bool,
     /// How many questions about accounts were answered.
     pub reviews: usize,
     /// Where all objects are, if not in the namespace that they say.
@@ -207,13 +209,17 @@ impl Api {
             Job::Act(Action::AskTiming { lease, uid, version, timing }) => {
                 Outcome::Lease { requested_at, result: self.ask_timing(&lease.name, uid, version, *timing).map(Some) }
             }
-            Job::Act(Action::ReadPods { name: Some(name), .. }) => {
-                let pods = self.get(Kind::Pod, name).map(decode);
-                Outcome::Pods { requested_at, name: Some(name.clone()), result: Ok(Vec::from_iter(pods)) }
+            Job::Act(Action::ReadPods { name, .. }) if self.refuses_readings => {
+                let result = Err(Failure::Denied("forbidden".to_owned()));
+                Outcome::Pods { requested_at, name: name.clone(), result }
             }
-            Job::Act(Action::ReadPods { name: None, .. }) => {
-                let pods = self.list(Kind::Pod);
-                Outcome::Pods { requested_at, name: None, result: Ok(pods.iter().map(decode).collect()) }
+            Job::Act(Action::ReadPods { name, nodes, .. }) => {
+                let pods = match name {
+                    Some(name) => self.get(Kind::Pod, name).into_iter().map(decode).collect(),
+                    None => self.list(Kind::Pod).iter().map(decode).collect(),
+                };
+                let nodes = nodes.iter().map(|node| (node.clone(), self.get(Kind::Node, node).map(decode))).collect();
+                Outcome::Pods { requested_at, name: name.clone(), result: Ok(Found { pods, nodes }) }
             }
             Job::Act(Action::Clear(clear)) => {
                 Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(clear) }

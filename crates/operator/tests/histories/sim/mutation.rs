@@ -1,7 +1,7 @@
 //! Judgements without one of their rules, by showing the engine something else than the truth.
 
 use kube::runtime::watcher::Event;
-use leadergroup_operator::engine::Outcome;
+use leadergroup_operator::engine::{Found, Outcome};
 use serde_json::{Value, json};
 
 use crate::support;
@@ -31,7 +31,7 @@ impl Mutation {
     /// The answer as the operator gets to see it.
     pub fn answered(self, outcome: Outcome) -> Outcome {
         match outcome {
-            Outcome::Pods { requested_at, name, result: Ok(mut pods) } if self == Self::EndsLater => {
+            Outcome::Pods { requested_at, name, result: Ok(Found { mut pods, nodes }) } if self == Self::EndsLater => {
                 let statuses = pods.iter_mut().flat_map(|pod| &mut pod.status.container_statuses);
                 let states = statuses.flat_map(|s| [&mut s.state, &mut s.last_state]);
                 for state in states {
@@ -41,7 +41,7 @@ impl Mutation {
                         *time = later(time);
                     }
                 }
-                Outcome::Pods { requested_at, name, result: Ok(pods) }
+                Outcome::Pods { requested_at, name, result: Ok(Found { pods, nodes }) }
             }
             outcome => outcome,
         }
