@@ -169,6 +169,8 @@ impl Pod {
 
     /// Takes over what is known of it from `before`, the pod as last seen; none if it is new to the operator.
     pub fn follow(&mut self, before: Option<&Self>, now: Now) {
+        // No binding is undone. Only a restored etcd has forgotten one.
+        self.node = self.node.take().or_else(|| before.and_then(|before| before.node.clone()));
         for container in &mut self.containers {
             let old = before.and_then(|pod| pod.containers.iter().find(|c| c.name == container.name));
             container.follow(old, now);

@@ -23,6 +23,15 @@ pub struct Backup {
     pods: BTreeSet<usize>,
 }
 
+/// What a restore has lost, until somebody writes the Lease.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost {
+    /// The process that led before.
+    pub leader: Option<usize>,
+    /// The version that the storage was restored to.
+    version: u64,
+}
+
 impl World {
     pub(super) fn back_up(&mut self) {
         if !self.setup.is_backed_up || !self.now.is_multiple_of(INTERVAL_MS) {
@@ -38,10 +47,10 @@ impl World {
 
     /// Whether an operator has noted that the Lease lacks renewals, if it does.
     pub fn is_restore_noted(&self) -> bool {
-        let Some(restored) = self.lacks_renewals_since else { return true };
+        let Some(lost) = self.lost else { return true };
         let group = self.api.get(Kind::Group, "web");
         let is_noted = group.is_some_and(|group| group["status"]["account"]["reason"] == "LeaseRestored");
-        is_noted && self.api.version_of(Kind::Group, "web") > Some(restored)
+        is_noted && self.api.version_of(Kind::Group, "web") > Some(lost.version)
     }
 
     /// Restores one of the last backups, if there are as many. Kubelets find the pods that are bound to them again, and end those that are not
@@ -59,8 +68,9 @@ impl World {
                 self.api.delete(Kind::Node, &self.machines[machine].name);
             }
         }
-        // Whoever renewed since leads until that runs out.
-        self.lacks_renewals_since = Some(self.api.version());
+        // Whoever led until now leads until that runs out.
+        let leader = self.lost.map_or(self.writer, |lost| lost.leader);
+        self.lost = Some(Lost { leader, version: self.api.version() });
         (self.writer, self.last_write) = (backup.writer, backup.last_write);
         for pod in 0..self.pods.len() {
             let exists = backup.pods.contains(&pod);

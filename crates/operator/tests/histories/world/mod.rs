@@ -14,7 +14,7 @@ mod truth;
 
 use std::collections::VecDeque;
 
-use backup::Backup;
+use backup::{Backup, Lost};
 pub use group::Flaw;
 pub use kubelet::{Claim, Invention};
 use machine::Machine;
@@ -76,8 +76,7 @@ pub struct World {
     /// The process that last wrote itself into the Lease.
     writer: Option<usize>,
     last_write: u64,
-    /// The version that the storage was restored to, if nobody has written the Lease since.
-    lacks_renewals_since: Option<u64>,
+    lost: Option<Lost>,
     /// Live leaders that were cleared before their Lease ran out.
     pub violations: Vec<String>,
     pub early_clears: usize,
@@ -108,7 +107,7 @@ impl World {
             tenants_created: 0,
             writer: None,
             last_write: 0,
-            lacks_renewals_since: None,
+            lost: None,
             violations: Vec::new(),
             early_clears: 0,
             traps: 0,

@@ -192,7 +192,7 @@ impl World {
         if self.api.write_lease("web", version, &spec).is_err() {
             return;
         }
-        (self.writer, self.last_write, self.lacks_renewals_since) = (Some(at), now, None);
+        (self.writer, self.last_write, self.lost) = (Some(at), now, None);
         let elector = self.setup.elector;
         let process = &mut self.processes[at];
         if !process.alive || now < process.frozen_until {

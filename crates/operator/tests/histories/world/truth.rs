@@ -39,7 +39,8 @@ impl World {
         let leads = process.belief.as_ref().is_some_and(|belief| {
             let in_time = belief.runs_out_at.is_none_or(|at| self.now < at);
             let is_holder = *belief.identity == *cleared.clear.holder;
-            in_time && (is_holder || self.lacks_renewals_since.is_some()) || is_holder && is_writer(belief.elector)
+            let is_lost = self.lost.is_some_and(|lost| lost.leader == Some(belief.elector));
+            in_time && (is_holder || is_lost) || is_holder && is_writer(belief.elector)
         });
         process.alive && (leads || is_writer(at))
     }
