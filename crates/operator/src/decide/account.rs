@@ -171,7 +171,7 @@ fn tracked<'a>(snapshot: &'a Snapshot<'_>) -> impl Iterator<Item = &'a Pod> {
 }
 
 /// The pods that may have written the Lease.
-fn fitting<'a>(snapshot: &'a Snapshot<'_>, holder: &'a str) -> impl Iterator<Item = &'a Pod> {
+pub(super) fn fitting<'a>(snapshot: &'a Snapshot<'_>, holder: &'a str) -> impl Iterator<Item = &'a Pod> {
     let existing = tracked(snapshot).filter(|pod| snapshot.plan.identity.fits(holder, *pod));
     existing.chain(snapshot.gone.iter().map(|gone| &gone.pod))
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use leadergroup_api::{AccountGap, ReleaseForm, UnconfirmedPolicy, Verdict, library};
 use leadergroup_elector::Timing;
 
-use super::account::pod_gap;
+use super::account::{fitting, pod_gap};
 use super::action::{Action, Clear, Ground};
 use super::memory::{Memory, ReadPods};
 use super::{Wake, facts};
@@ -146,7 +146,7 @@ fn when_expired(
 ) -> Next {
     let plan = snapshot.plan;
     if moved_after_proof(memory, lease) && judgement.verdict() == Verdict::Terminated {
-        let Some(read) = memory.read_pods.as_ref().filter(|read| suffices(snapshot, lease, read)) else {
+        let Some(read) = reading(snapshot, memory, lease) else {
             return Next::act(read_pods(snapshot, lease, key));
         };
         if by_reading(snapshot, memory, read, now).verdict() == Verdict::Terminated {
@@ -219,7 +219,7 @@ fn at_once(
     if !moved_after_proof && now.mono < due {
         return Next::wake(due);
     }
-    let Some(read) = memory.read_pods.as_ref().filter(|read| suffices(snapshot, lease, read)) else {
+    let Some(read) = reading(snapshot, memory, lease) else {
         let read = Next::act(read_pods(snapshot, lease, key.clone()));
         return unless_expired(read, snapshot, memory, judgement, lease, key, now);
     };
@@ -283,7 +283,9 @@ fn only_pod(snapshot: &Snapshot<'_>, lease: &Lease) -> Option<String> {
     let goes_by_name =
         |pod: &Pod| !pod.host_network && pod.hostname.as_ref().is_none_or(|h| *h == pod.name) && !pod.name_is_cut();
     let name = snapshot.plan.identity.only_name(lease.record.holder().unwrap_or_default())?;
-    (snapshot.pods.is_up_to(lease.moved_in) && fitting(snapshot).all(goes_by_name)).then_some(name)
+    let gone = snapshot.gone.iter().map(|gone| &gone.pod);
+    let mut known = snapshot.candidates.iter().chain(&snapshot.others).copied().chain(gone);
+    (snapshot.pods.is_up_to(lease.moved_in) && known.all(goes_by_name)).then_some(name)
 }
 
 /// The reading that an early clear needs: of the one pod that can be the holder, or of all pods; and of their nodes.
@@ -292,25 +294,21 @@ fn read_pods(snapshot: &Snapshot<'_>, lease: &Lease, key: Key) -> Action {
     Action::ReadPods { namespace: key.namespace, name: only_pod(snapshot, lease), nodes }
 }
 
-/// Whether the reading was made of this version of the Lease, and of all pods that may be the holder.
-fn suffices(snapshot: &Snapshot<'_>, lease: &Lease, read: &ReadPods) -> bool {
-    let was_read = |node: &str| read.nodes.iter().any(|(name, _)| name == node);
-    read.requested_at >= lease.moved_at
-        && (read.name.is_none() || read.name == only_pod(snapshot, lease))
-        && nodes_of_fitting(snapshot, lease).into_iter().all(was_read)
+/// The reading, if there is one that was made of this version of the Lease, of all pods that may be the holder, and of their
+/// nodes.
+fn reading<'m>(snapshot: &Snapshot<'_>, memory: &'m Memory, lease: &Lease) -> Option<&'m ReadPods> {
+    memory.read_pods.as_ref().filter(|read| {
+        let was_read = |node: &str| read.nodes.iter().any(|(name, _)| name == node);
+        read.requested_at >= lease.moved_at
+            && (read.name.is_none() || read.name == only_pod(snapshot, lease))
+            && nodes_of_fitting(snapshot, lease).into_iter().all(was_read)
+    })
 }
 
 /// The nodes of the pods that may be the holder, as far as nodes can be read.
-fn nodes_of_fitting<'a>(snapshot: &'a Snapshot<'_>, lease: &Lease) -> BTreeSet<&'a str> {
+fn nodes_of_fitting<'a>(snapshot: &'a Snapshot<'_>, lease: &'a Lease) -> BTreeSet<&'a str> {
     let holder = lease.record.holder().filter(|_| !snapshot.nodes_hidden);
-    let fits = |pod: &&Pod| holder.is_some_and(|holder| snapshot.plan.identity.fits(holder, *pod));
-    fitting(snapshot).filter(fits).filter_map(|pod| pod.node.as_deref()).collect()
-}
-
-/// The pods that the index knows among which the holder is, if it is any.
-fn fitting<'a>(snapshot: &'a Snapshot<'_>) -> impl Iterator<Item = &'a Pod> {
-    let gone = snapshot.gone.iter().map(|gone| &gone.pod);
-    snapshot.candidates.iter().chain(&snapshot.others).copied().chain(gone)
+    holder.into_iter().flat_map(|holder| fitting(snapshot, holder)).filter_map(|pod| pod.node.as_deref()).collect()
 }
 
 /// The judgement by the pods as read from the API server. What the index knows and the reading lacks was deleted.
@@ -341,7 +339,7 @@ fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: No
     };
     let unseen = unseen.or(read.nodes.iter().any(is_replaced).then_some(AccountGap::WatchGap));
     facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap)).or(unseen);
-    facts.nodes.clone_from(&nodes);
+    facts.nodes = nodes;
     facts.gone.extend(&missing);
     facts.candidates.retain(|pod| !was_asked_for(pod));
     facts.others.retain(|pod| !was_asked_for(pod));

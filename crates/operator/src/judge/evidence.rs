@@ -300,18 +300,13 @@ fn is_in_doubt(facts: &Facts<'_>, pod: &Pod) -> bool {
 
 fn ended_by_kubelet(facts: &Facts<'_>, lease: &Lease, fit: Fit<'_>) -> Judgement {
     let watched = watched(facts, fit.pod).unwrap_or_default();
-    let outlived = match (lease.record.renewed(), last_end(&watched)) {
+    let outlived = match (lease.record.renewed(), Container::last_end(watched.iter().copied())) {
         (Some(renewed), Some(end)) => renewed.as_second() > end.as_second(),
         _ => false,
     };
     let ends = watched.into_iter().filter_map(RunEnd::newest).collect();
     let rule = Rule::KubeletReportedEnd { pod: fit.named(), ends };
     Judgement { outlived, ..Judgement::new(rule) }.of(fit.pod, false)
-}
-
-/// When the last run of these containers ended, by the node's clock.
-fn last_end(containers: &[&Container]) -> Option<Timestamp> {
-    containers.iter().filter_map(|container| container.newest_finished()?.finished_at).max()
 }
 
 /// Row 4, and the last part of row 10: no candidate fits.
@@ -395,7 +390,7 @@ fn no_run_since_renewal(facts: &Facts<'_>, lease: &Lease, fit: Fit<'_>) -> Optio
     let mut restarted_with_all = false;
     let since_renewal = |at: Option<Timestamp>| at.is_some_and(|at| at.as_second() > renewed.as_second());
     // The one that renewed has to be among them.
-    if watched.iter().all(|c| c.is_down_for_good()) && !since_renewal(last_end(&watched)) {
+    if watched.iter().all(|c| c.is_down_for_good()) && !since_renewal(Container::last_end(watched.iter().copied())) {
         return None;
     }
     for container in watched.iter().filter(|c| !c.is_down_for_good()) {

@@ -199,6 +199,11 @@ impl Container {
         self.finished().next()
     }
 
+    /// When the last run of these ended, by the node's clock.
+    pub fn last_end<'c>(containers: impl IntoIterator<Item = &'c Self>) -> Option<Timestamp> {
+        containers.into_iter().filter_map(|container| container.newest_finished()?.finished_at).max()
+    }
+
     /// Whether more of its runs have ended than the kubelet's report shows.
     pub fn hides_runs(&self) -> bool {
         self.ended_runs > self.shown()

@@ -144,7 +144,7 @@ impl Pod {
 
     /// When the last run of its containers ended, by its node's clock.
     pub fn last_end(&self) -> Option<Timestamp> {
-        self.containers.iter().filter_map(|c| c.newest_finished()?.finished_at).max()
+        Container::last_end(&self.containers)
     }
 
     /// Whether processes of these containers may live without it: it was bound to a node, and its kubelet is not known to
