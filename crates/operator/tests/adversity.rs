@@ -273,6 +273,7 @@ fn a_lease_expires_though_the_pods_can_not_be_read() {
     cluster.put_pod(web_0_ended(7_500));
     cluster.pass(12_900);
     assert!(cluster.api.cleared.is_empty());
+    assert_eq!(cluster.condition("Stalled"), "True WriteFailed");
     cluster.pass(60_000);
     assert_eq!(cluster.api.cleared.len(), 1);
 }

@@ -21,6 +21,7 @@ mod support;
 mod generate;
 mod lies;
 mod play;
+mod scenes;
 mod sim;
 mod world;
 

@@ -255,10 +255,11 @@ impl Play {
                     None => facts::is_candidate(o),
                 });
                 let pods = wanted.map(|(_, o)| decode::<leadergroup_operator::wire::PodWire>(o).into()).collect();
-                let node = |name: &String| self.objects.get(&(Kind::Node, name.clone())).map(decode::<NodeWire>);
-                let nodes =
-                    nodes.into_iter().map(|name| (node(&name).map(Into::into), name)).map(|(n, name)| (name, n));
-                let (requested_at, nodes) = (ms(self.now), nodes.collect());
+                let read = |name: String| {
+                    let node = self.objects.get(&(Kind::Node, name.clone())).map(decode::<NodeWire>);
+                    (name, node.map(Into::into))
+                };
+                let (requested_at, nodes) = (ms(self.now), nodes.into_iter().map(read).collect());
                 self.memory.read_pods = Some(ReadPods { requested_at, name, pods, nodes, contradicted: false });
             }
             Action::Clear(clear) => self.clear(key, &clear),

@@ -56,7 +56,8 @@ impl Operator {
         }
     }
 
-    /// The watch begins again, with a list of what there is. Its last page comes so much later than its first.
+    /// The watch begins again, with a list of what there is. `takes` is the time in milliseconds from its first page to its
+    /// last.
     pub fn list(&mut self, kind: Kind, api: &Api, now: u64, takes: u64) {
         let watch = self.watch(kind);
         (watch.gap_until, watch.events) = (None, VecDeque::new());

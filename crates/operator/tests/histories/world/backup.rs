@@ -68,7 +68,7 @@ impl World {
                 self.api.delete(Kind::Node, &self.machines[machine].name);
             }
         }
-        // Whoever led until now leads until that runs out.
+        // The leader goes on until its Lease expires by its own view.
         let leader = self.lost.map_or(self.writer, |lost| lost.leader);
         self.lost = Some(Lost { leader, version: self.api.version() });
         (self.writer, self.last_write) = (backup.writer, backup.last_write);
