@@ -290,6 +290,8 @@ impl Case {
                 other => panic!("unknown word {other:?}"),
             }
         }
+        self.version += 1;
+        node["metadata"]["resourceVersion"] = json!(self.version.to_string());
         if words.contains(&"deleted") {
             self.nodes.remove(name);
             return self.apply(Change::Node(Event::Delete(decode(&node))));

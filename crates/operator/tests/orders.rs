@@ -235,6 +235,50 @@ fn a_machine_that_took_the_nodes_name_ends_nothing_before_the_watch_brings_it() 
     assert_eq!(cluster.api.cleared.len(), 1);
 }
 
+#[test]
+fn a_phase_that_another_wrote_while_the_node_was_not_ready_ends_nothing_before_the_watch_brings_that() {
+    for ready_again_at in [None, Some(9_000)] {
+        let mut cluster = leading(&json!({}));
+        cluster.hold(Kind::Node);
+        cluster.api.put(Kind::Node, node("n1", false, false));
+        // In the second of the last renewal: the phase alone says that no run follows.
+        cluster.put_pod(web_0_ended(6_500));
+        cluster.pass(1_500);
+        if let Some(at) = ready_again_at {
+            let mut node = node("n1", true, false);
+            node["status"]["conditions"][0]["lastTransitionTime"] = json!(time(at));
+            cluster.api.put(Kind::Node, node);
+            cluster.pass(1_500);
+        }
+        assert!(cluster.api.cleared.is_empty(), "ready again at {ready_again_at:?}");
+        cluster.release(Kind::Node);
+        cluster.pass(3_000);
+        assert!(cluster.api.cleared.is_empty(), "ready again at {ready_again_at:?}");
+    }
+}
+
+#[test]
+fn an_end_that_the_kubelet_reported_stays_one_when_its_node_is_removed_or_fails() {
+    let not_ready: fn(&mut Cluster) = |cluster| cluster.put_node("n1", false, false);
+    let removed: fn(&mut Cluster) = |cluster| cluster.delete(Kind::Node, "n1");
+    let registered_again: fn(&mut Cluster) = |cluster| {
+        cluster.delete(Kind::Node, "n1");
+        cluster.pass(500);
+        let mut node = node("n1", true, false);
+        node["metadata"]["creationTimestamp"] = json!(time(7_900));
+        cluster.api.put(Kind::Node, node);
+        cluster.settle();
+    };
+    for becomes in [not_ready, removed, registered_again] {
+        let mut cluster = leading(&json!({"staleHolder": {"delaySeconds": 3}}));
+        cluster.put_pod(bound(web_0_ended(7_500)));
+        becomes(&mut cluster);
+        cluster.delete(Kind::Pod, "web-0");
+        cluster.pass(3_000);
+        assert_eq!(cluster.api.cleared.len(), 1);
+    }
+}
+
 /// The pod, which the API server bound to its node at the beginning.
 fn bound(mut pod: Value) -> Value {
     pod["metadata"]["creationTimestamp"] = json!(time(0));

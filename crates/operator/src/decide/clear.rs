@@ -14,7 +14,7 @@ use super::memory::{Memory, ReadPods};
 use super::{Wake, facts};
 use crate::index::{Key, Observed, Snapshot};
 use crate::judge::{Clearable, Judgement, judge};
-use crate::model::{Gone, Lease, Node, Pod};
+use crate::model::{Gone, Lease, Phase, PhaseSeen, Pod};
 use crate::time::{Mono, Now};
 
 /// How long to wait at least for the watch to catch up with the Lease, or with a reading that contradicts it.
@@ -149,7 +149,8 @@ fn when_expired(
         let Some(read) = reading(snapshot, memory, lease) else {
             return Next::act(read_pods(snapshot, lease, key));
         };
-        if by_reading(snapshot, memory, read, now).verdict() == Verdict::Terminated {
+        let is_proven = by_reading(snapshot, memory, read, now).verdict() == Verdict::Terminated;
+        if is_proven && knows_nodes(snapshot, read) {
             return contradicted(memory, lease);
         }
     }
@@ -305,10 +306,21 @@ fn reading<'m>(snapshot: &Snapshot<'_>, memory: &'m Memory, lease: &Lease) -> Op
     })
 }
 
-/// The nodes of the pods that may be the holder, as far as nodes can be read.
+/// The nodes that have a say in what is known of the pods that may be the holder, as far as nodes can be read.
 fn nodes_of_fitting<'a>(snapshot: &'a Snapshot<'_>, lease: &'a Lease) -> BTreeSet<&'a str> {
     let holder = lease.record.holder().filter(|_| !snapshot.nodes_hidden);
-    holder.into_iter().flat_map(|holder| fitting(snapshot, holder)).filter_map(|pod| pod.node.as_deref()).collect()
+    let fitting = holder.into_iter().flat_map(|holder| fitting(snapshot, holder));
+    let is_settled = |pod: &Pod| pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::Confirmed;
+    fitting.filter(|pod| !is_settled(pod)).filter_map(|pod| pod.node.as_deref()).collect()
+}
+
+/// Whether the nodes that were read are known as they are. If not, the watch of nodes is behind: what was said of the pods
+/// may be the word of another machine that took the node's name, or of somebody else while the node was not ready.
+fn knows_nodes(snapshot: &Snapshot<'_>, read: &ReadPods) -> bool {
+    read.nodes.iter().all(|(name, read)| {
+        let known = snapshot.nodes.iter().find(|(known, _)| known == name).map(|(_, node)| *node);
+        read.as_ref().zip(known).is_some_and(|(read, known)| read.is_reported_as(known))
+    })
 }
 
 /// The judgement by the pods as read from the API server. What the index knows and the reading lacks was deleted.
@@ -318,52 +330,28 @@ fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: No
     let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
     let was_asked_for = |pod: &Pod| read.name.as_ref().is_none_or(|name| *name == pod.name);
     let known = || snapshot.candidates.iter().chain(&snapshot.others).copied();
-    let missing: Vec<Gone> = known()
+    let missing = known()
         .filter(|cached| was_asked_for(cached) && !read.pods.iter().any(|p| p.is_same(cached)))
         .filter(|cached| plan.identity.fits(holder, *cached))
-        .map(|cached| Gone { pod: cached.clone(), at: read.requested_at, seen: false, epoch: snapshot.pods.epoch() })
-        .collect();
-    let pods: Vec<Pod> = read.pods.iter().map(|pod| with_history(known(), pod, now)).collect();
-    let nodes = nodes_by_reading(&snapshot.nodes, read);
-    let nodes: Vec<_> = nodes.iter().map(|(name, node)| (*name, node)).collect();
+        .map(|cached| Gone { pod: cached.clone(), at: read.requested_at, seen: false, epoch: snapshot.pods.epoch() });
+    // The watch has yet to bring its deletion, and what came under its name since.
+    let unseen = missing.clone().any(|gone| gone.pod.name_is_reusable()) || !knows_nodes(snapshot, read);
+    let mut gone: Vec<Gone> = snapshot.gone.iter().copied().cloned().chain(missing).collect();
+    let mut pods: Vec<Pod> = read.pods.iter().map(|pod| with_history(known(), pod, now)).collect();
+    gone.iter_mut().map(|gone| &mut gone.pod).chain(&mut pods).for_each(Pod::judge_phase_again);
     // A run that may live, or one that nobody saw, is no less so in a reading.
     let account = memory.account.as_ref().map(|state| &state.account);
     let accounted = |pod: &Pod| account?.pods.iter().find(|known| known.name == pod.name);
-    let gap = |pod: &Pod| plan.identity.fits(holder, pod).then(|| pod_gap(plan, &nodes, accounted(pod), pod)).flatten();
-    // The watch has yet to bring its deletion, and what came under its name since.
-    let unseen = missing.iter().any(|gone| gone.pod.name_is_reusable()).then_some(AccountGap::WatchGap);
-    // What was said of the pods may be the word of another machine that took the node's name, if the watch of nodes is behind.
-    let is_replaced = |(name, read): &(String, Option<Node>)| {
-        let known = snapshot.nodes.iter().find(|(known, _)| known == name).map(|(_, node)| node.created);
-        read.as_ref().is_none_or(|read| known != Some(read.created))
-    };
-    let unseen = unseen.or(read.nodes.iter().any(is_replaced).then_some(AccountGap::WatchGap));
-    facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap)).or(unseen);
-    facts.nodes = nodes;
-    facts.gone.extend(&missing);
+    let fits = |pod: &Pod| plan.identity.fits(holder, pod);
+    let gap = |pod: &Pod| fits(pod).then(|| pod_gap(plan, &snapshot.nodes, accounted(pod), pod)).flatten();
+    facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap)).or(unseen.then_some(AccountGap::WatchGap));
+    facts.gone = gone.iter().collect();
     facts.candidates.retain(|pod| !was_asked_for(pod));
     facts.others.retain(|pod| !was_asked_for(pod));
     let (candidates, others): (Vec<&Pod>, Vec<&Pod>) = pods.iter().partition(|pod| plan.selects(pod));
     facts.candidates.extend(candidates);
-    facts.others.extend(others.into_iter().filter(|pod| plan.identity.fits(holder, *pod)));
+    facts.others.extend(others.into_iter().filter(|pod| fits(pod)));
     judge(&facts)
-}
-
-/// The nodes as read, with what the index knows of the same; of those that were not asked for, what it knows.
-fn nodes_by_reading<'a>(known: &[(&'a str, &Node)], read: &'a ReadPods) -> Vec<(&'a str, Node)> {
-    let was_read = |name: &str| read.nodes.iter().any(|(read, _)| read == name);
-    let known_of = |name: &str| known.iter().find(|(known, _)| *known == name).map(|(_, node)| *node);
-    let found = read.nodes.iter().filter_map(|(name, node)| {
-        let node = node.clone()?;
-        let lost_since =
-            known_of(name).filter(|known| known.created == node.created).and_then(|known| known.lost_since);
-        let is_lost = node.out_of_service && !node.ready;
-        Some((name.as_str(), Node { lost_since: lost_since.filter(|_| is_lost), ..node }))
-    });
-    let others = known.iter().filter(|(name, _)| !was_read(name)).map(|(name, node)| (*name, (*node).clone()));
-    let mut nodes: Vec<_> = found.chain(others).collect();
-    nodes.sort_by_key(|(name, _)| *name);
-    nodes
 }
 
 /// A pod as read, with what the index knows of its past.

@@ -4,8 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use leadergroup_api::AccountGap;
-
 use crate::model::{Gone, Pod};
 use crate::time::Mono;
 
@@ -129,13 +127,9 @@ impl GonePods {
         self.0.get(namespace).map_or(Forgotten::default(), |all| all.forgotten)
     }
 
-    /// The machine of these is known to have been replaced: none of their ends is known any more.
-    pub(super) fn lose(&mut self, is_replaced: impl Fn(&Pod) -> bool) {
-        for entry in self.0.values_mut().flat_map(|all| all.by_name.values_mut()).flatten() {
-            if is_replaced(&entry.gone.pod) {
-                entry.gone.pod.lose(AccountGap::NodeReplaced);
-            }
-        }
+    /// Every remembered pod, to note what became of its node.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Pod> {
+        self.0.values_mut().flat_map(|all| all.by_name.values_mut()).flatten().map(|entry| &mut entry.gone.pod)
     }
 
     /// Adds one, which may be the present holder of a group's Lease or not.

@@ -222,14 +222,16 @@ impl Index {
                 Event::Init => self.listing[3].begin(within, now.mono),
                 Event::InitApply(node) => {
                     self.listing[3].saw(within, Key::of(&node.metadata));
-                    self.apply_node(node, now);
+                    self.apply_node(node, Source::List, now);
                 }
-                Event::Apply(node) => self.apply_node(node, now),
-                Event::Delete(node) => self.delete_node(&Key::of(&node.metadata).name),
+                Event::Apply(node) => self.apply_node(node, Source::Watch, now),
+                Event::Delete(node) => {
+                    self.delete_node(&Key::of(&node.metadata).name, version_of(&node.metadata));
+                }
                 Event::InitDone => {
                     let known: Vec<_> = self.nodes.keys().map(|n| Key::new("", n)).collect();
                     for key in self.listing[3].end(within, known.iter()) {
-                        self.delete_node(&key.name);
+                        self.delete_node(&key.name, None);
                     }
                     self.hide_nodes(false);
                 }
@@ -481,6 +483,11 @@ fn is_older(version: Option<&str>, than: &str) -> bool {
 /// that was answered since the list began.
 fn replaces(list_began: Option<Mono>, answered_at: Option<Mono>) -> bool {
     list_began.is_some_and(|began| answered_at.is_none_or(|answered| answered < began))
+}
+
+/// The version of an object, which counts up with every change in its etcd.
+fn version_of(metadata: &kube::core::ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_ref()?.parse().ok()
 }
 
 fn remove_from<K: Hash + Eq, V: Ord>(map: &mut HashMap<K, Few<V>>, at: &K, value: &V) {

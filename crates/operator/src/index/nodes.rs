@@ -1,7 +1,9 @@
 //! The nodes of the index.
 
-use super::{Cause, Index};
-use crate::model::{Node, Pod};
+use leadergroup_api::AccountGap;
+
+use super::{Cause, Index, version_of};
+use crate::model::{Node, Pod, Source};
 use crate::time::Now;
 use crate::wire::NodeWire;
 
@@ -13,8 +15,9 @@ impl Index {
         }
     }
 
-    pub(super) fn apply_node(&mut self, wire: NodeWire, now: Now) {
+    pub(super) fn apply_node(&mut self, wire: NodeWire, source: Source, now: Now) {
         let name = wire.metadata.name.clone().unwrap_or_default();
+        let version = version_of(&wire.metadata).filter(|_| source == Source::Watch);
         let mut node = Node::from(wire);
         let known = self.nodes.get(&name);
         node.lost_since =
@@ -22,18 +25,35 @@ impl Index {
         if known == Some(&node) {
             return;
         }
-        if known.is_none_or(|known| known.created != node.created) {
-            let is_replaced = |pod: &Pod| pod.node.as_ref() == Some(&name) && node.replaced_under(pod);
-            self.pods.lose(is_replaced);
-            self.gone.lose(is_replaced);
+        let is_registered_again = known.is_none_or(|known| known.created != node.created);
+        self.confirm_phases(&name, version);
+        if is_registered_again {
+            for pod in self.pods_of_node(&name).filter(|pod| node.replaced_under(pod)) {
+                pod.lose(AccountGap::NodeReplaced);
+            }
         }
         self.nodes.insert(name.clone(), node);
         self.touch_node(&name);
     }
 
-    pub(super) fn delete_node(&mut self, name: &str) {
+    /// `deleted_in` is the version in which it was deleted, if the watch brought that.
+    pub(super) fn delete_node(&mut self, name: &str, deleted_in: Option<u64>) {
+        self.confirm_phases(name, deleted_in);
         if self.nodes.remove(name).is_some() {
             self.touch_node(name);
+        }
+    }
+
+    /// The pods of a node, and the deleted ones that are remembered.
+    fn pods_of_node<'a>(&'a mut self, node: &'a str) -> impl Iterator<Item = &'a mut Pod> {
+        self.pods.all_mut().chain(self.gone.all_mut()).filter(move |pod| pod.node.as_deref() == Some(node))
+    }
+
+    /// Notes whose word the terminal phases were that its pods had before the node changed.
+    fn confirm_phases(&mut self, node: &str, changed_in: Option<u64>) {
+        let Some((known, changed_in)) = self.nodes.get(node).cloned().zip(changed_in) else { return };
+        for pod in self.pods_of_node(node) {
+            pod.confirm(&known, changed_in);
         }
     }
 

@@ -9,7 +9,7 @@ use leadergroup_api::AccountGap;
 use super::few::Few;
 use super::gone::{Forgotten, GonePods};
 use super::listing::Within;
-use super::{Cause, Index, Key, remove_from};
+use super::{Cause, Index, Key, remove_from, version_of};
 use crate::model::{Gone, Phase, PhaseSeen, Pod};
 use crate::time::{Mono, Now};
 use crate::wire::PodWire;
@@ -69,9 +69,9 @@ impl Pods {
     }
 
     /// Notes the version of a pod that the watch brought.
-    fn saw(&mut self, within: Within<'_>, version: Option<&str>) {
+    fn saw(&mut self, within: Within<'_>, version: Option<u64>) {
         let watch = self.watches.entry(within.cloned()).or_default();
-        watch.version = watch.version.max(version.and_then(|v| v.parse().ok()).unwrap_or(0));
+        watch.version = watch.version.max(version.unwrap_or(0));
     }
 
     fn insert(&mut self, key: &Key, pod: Pod) {
@@ -93,11 +93,9 @@ impl Pods {
         Some(pod)
     }
 
-    /// The machine of these is known to have been replaced: none of their ends is known any more.
-    pub(super) fn lose(&mut self, is_replaced: impl Fn(&Pod) -> bool) {
-        for pod in self.by_namespace.values_mut().flat_map(BTreeMap::values_mut).filter(|pod| is_replaced(pod)) {
-            pod.lose(AccountGap::NodeReplaced);
-        }
+    /// Every pod, to note what became of its node.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Pod> {
+        self.by_namespace.values_mut().flat_map(BTreeMap::values_mut)
     }
 
     pub(super) fn set_label(&mut self, key: &Key, uid: &str, label: &str, value: &str) {
@@ -165,7 +163,8 @@ impl<'a> PodsView<'a> {
 impl Index {
     pub(super) fn apply_pod(&mut self, within: Within<'_>, wire: PodWire, now: Now) {
         let key = Key::of(&wire.metadata);
-        self.pods.saw(within, wire.metadata.resource_version.as_deref());
+        let version = version_of(&wire.metadata);
+        self.pods.saw(within, version);
         let mut pod = Pod::from(wire);
         let known = self.pods.get(&key.namespace, &key.name);
         if known.is_some_and(|old| !old.is_same(&pod)) {
@@ -176,7 +175,7 @@ impl Index {
         let back = self.gone.take_back(&key.namespace, &pod);
         let known = self.pods.get(&key.namespace, &key.name).or(back.as_ref());
         if pod.phase == Phase::Terminal && known.is_none_or(|old| old.phase != Phase::Terminal) {
-            (pod.phase_seen, pod.terminal_since) = (self.phase_seen(&pod, known.is_some()), Some(now.wall));
+            (pod.phase_seen, pod.terminal_in) = (self.phase_seen(&pod, known.is_some()), version.unwrap_or(u64::MAX));
         }
         pod.follow(known, now);
         if known == Some(&pod) && back.is_none() {

@@ -290,7 +290,7 @@ fn never_ran(facts: &Facts<'_>, pod: &Pod) -> bool {
 fn is_in_doubt(facts: &Facts<'_>, pod: &Pod) -> bool {
     match pod.phase_seen {
         _ if pod.phase == Phase::Live => false,
-        PhaseSeen::NodeReady => false,
+        PhaseSeen::NodeReady | PhaseSeen::Confirmed => false,
         PhaseSeen::NodeNotReady => true,
         PhaseSeen::Found => {
             pod.node.is_some() && !node_of(facts, pod).is_some_and(|node| node.reported_end_of(pod, false))

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Phase, PhaseSeen, Pod, SANE_CLOCK_MS};
+use super::{Phase, PhaseSeen, Pod};
 use crate::time::Mono;
 use crate::wire::NodeWire;
 
@@ -45,6 +45,11 @@ fn is_virtual(wire: &NodeWire) -> bool {
 }
 
 impl Node {
+    /// Whether it is the same but for what this operator adds.
+    pub fn is_reported_as(&self, other: &Self) -> bool {
+        Self { lost_since: None, ..self.clone() } == Self { lost_since: None, ..other.clone() }
+    }
+
     /// Whether the pod was bound to this node, rather than to one that had its name before, and a kubelet reports for it.
     pub fn is_machine_of(&self, pod: &Pod) -> bool {
         !self.is_virtual && !self.replaced_machine_of(pod)
@@ -55,24 +60,21 @@ impl Node {
         self.created.zip(pod.bound_at).is_some_and(|(created, bound)| created > bound)
     }
 
-    /// Whether it was so while processes of the pod may have run: not if its kubelet's report of the end was seen before. A
-    /// registration may be seen after what the new machine reports, so the times count.
+    /// Whether it was so while processes of the pod may have run: not if the kubelet before is known to have reported the
+    /// end.
     pub fn replaced_under(&self, pod: &Pod) -> bool {
-        let is_later = |seen: Timestamp| {
-            self.created.is_some_and(|created| created.as_millisecond() > seen.as_millisecond() + SANE_CLOCK_MS)
-        };
-        let had_ended = pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::NodeReady;
-        self.replaced_machine_of(pod) && !(had_ended && pod.terminal_since.is_some_and(is_later))
+        let had_ended = pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::Confirmed;
+        self.replaced_machine_of(pod) && !had_ended
     }
 
     /// Whether a terminal phase of the pod is its kubelet's word. Unless it was `witnessed`, the node has to have been
-    /// ready when the pod ended, both by the node's clock.
+    /// ready when the pod ended, both by the node's clock; where none of its containers ran, since it was bound.
     pub fn reported_end_of(&self, pod: &Pod, witnessed: bool) -> bool {
-        let was_ready = match (self.ready_since, pod.last_end()) {
-            (Some(since), Some(end)) => since.as_second() <= end.as_second(),
-            _ => true,
+        let was_ready = || {
+            let known = self.ready_since.zip(pod.last_end().or(pod.bound_at));
+            known.is_some_and(|(since, end)| since.as_second() <= end.as_second())
         };
-        self.ready && (witnessed || was_ready) && self.is_machine_of(pod)
+        self.ready && (witnessed || was_ready()) && self.is_machine_of(pod)
     }
 }
 

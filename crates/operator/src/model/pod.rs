@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use leadergroup_api::AccountGap;
 use leadergroup_identity::{HOSTNAME_MAX, PodNames};
 
+use super::Node;
 use super::container::{Container, Restarts, State};
 use crate::time::{Mono, Now};
 use crate::wire::PodWire;
@@ -63,8 +64,8 @@ pub struct Pod {
     pub by_pod_gc: bool,
     /// Whose word its terminal phase is, as far as that was seen. Set by the index.
     pub phase_seen: PhaseSeen,
-    /// When a terminal phase was first seen, by the operator's clock. Set by the index.
-    pub terminal_since: Option<Timestamp>,
+    /// Its version in which a terminal phase was first seen. Set by the index.
+    pub terminal_in: u64,
     /// Regular, restartable init and ephemeral containers.
     pub containers: Vec<Container>,
 }
@@ -75,8 +76,10 @@ pub enum PhaseSeen {
     /// The pod is not terminal, or was when it was first seen, before its node was.
     #[default]
     Found,
-    /// Its node is known to have been ready then.
+    /// Its node was ready then as far as the watch of nodes had come, which may have been behind.
     NodeReady,
+    /// Its node is known to have been ready then, whatever became of it since.
+    Confirmed,
     /// Its node is not known to have been ready then, so it may be another's word than its kubelet's.
     NodeNotReady,
 }
@@ -160,6 +163,23 @@ impl Pod {
         self.node.is_some() && !ended
     }
 
+    /// Notes that its node changed in this version from what `node` says. The watch brings each change, so the node was that
+    /// until then.
+    pub fn confirm(&mut self, node: &Node, changed_in: u64) {
+        let is_open =
+            self.phase == Phase::Terminal && matches!(self.phase_seen, PhaseSeen::Found | PhaseSeen::NodeReady);
+        if is_open && self.terminal_in < changed_in && node.reported_end_of(self, false) {
+            self.phase_seen = PhaseSeen::Confirmed;
+        }
+    }
+
+    /// Leaves whose word its terminal phase is to its node as read, unless that is settled.
+    pub fn judge_phase_again(&mut self) {
+        if self.phase_seen == PhaseSeen::NodeReady {
+            self.phase_seen = PhaseSeen::Found;
+        }
+    }
+
     /// None of its containers' ends is known any more.
     pub fn lose(&mut self, gap: AccountGap) {
         for container in &mut self.containers {
@@ -180,7 +200,7 @@ impl Pod {
         let lost: Vec<_> = before.into_iter().flat_map(|pod| &pod.containers).filter(lacks).cloned().collect();
         self.containers.extend(lost.into_iter().map(Container::lost));
         if let Some(before) = before.filter(|before| before.phase == Phase::Terminal) {
-            (self.phase_seen, self.terminal_since) = (before.phase_seen, before.terminal_since);
+            (self.phase_seen, self.terminal_in) = (before.phase_seen, before.terminal_in);
         }
     }
 }
@@ -268,7 +288,7 @@ impl From<PodWire> for Pod {
             },
             by_pod_gc: is_true("DisruptionTarget").any(|c| c.reason.as_deref() == Some("DeletionByPodGC")),
             phase_seen: PhaseSeen::Found,
-            terminal_since: None,
+            terminal_in: 0,
         }
     }
 }

@@ -78,7 +78,7 @@ pub fn node(name: &str, ready: bool, out_of_service: bool) -> Value {
     json!({
         "metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": format!("zone-of-{name}")}},
         "spec": {"taints": taints},
-        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": time(0)}]},
     })
 }
 
