@@ -30,7 +30,7 @@ use crate::model::{Node, Pod};
 use crate::pace::{Statuses, Told};
 use crate::retry::{FAILURES_SHOWN, Retry};
 use crate::time::{Mono, Now};
-use crate::wire::LeaseWire;
+use crate::wire::{LeaseWire, NodeWire};
 pub use crate::work::{Failure, Found, Job, Outcome, Stored, Term, Work};
 use lanes::Lanes;
 use lists::Lists;
@@ -228,12 +228,23 @@ impl Engine {
                 match result {
                     Ok(Found { pods, nodes }) => {
                         let pods = pods.into_iter().map(Pod::from).collect();
-                        let nodes = nodes.into_iter().map(|(name, node)| (name, node.map(Node::from))).collect();
+                        let nodes = self.note_nodes(nodes, requested_at);
+                        let Some(entry) = self.entries.get_mut(key) else { return };
                         let read = ReadPods { requested_at, name, pods, nodes, contradicted: false };
                         entry.memory.read_pods = Some(read);
                         entry.succeeded();
                     }
                     Err(failure) => self.failed(key, "read the candidates", failure, now),
+                }
+            }
+            Outcome::Nodes { requested_at, result } => {
+                entry.acting = false;
+                match result {
+                    Ok(nodes) => {
+                        entry.succeeded();
+                        self.note_nodes(nodes, requested_at);
+                    }
+                    Err(failure) => self.failed(key, "read the nodes of deleted pods", failure, now),
                 }
             }
             Outcome::Routed { step, result } => self.routed(key, &step, result, now),
@@ -247,6 +258,15 @@ impl Engine {
         }
         self.waiting.insert(key.clone());
         self.settle(now);
+    }
+
+    /// Notes the nodes that were read, and returns them.
+    fn note_nodes(&mut self, nodes: Vec<(String, Option<NodeWire>)>, at: Mono) -> Vec<(String, Option<Node>)> {
+        let nodes: Vec<_> = nodes.into_iter().map(|(name, node)| (name, node.map(Node::from))).collect();
+        for (name, node) in &nodes {
+            self.index.note_node(name, node.as_ref(), at);
+        }
+        nodes
     }
 
     fn lease_read(&mut self, key: &Key, lease: Option<LeaseWire>, requested_at: Mono, now: Now) {

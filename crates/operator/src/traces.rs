@@ -167,6 +167,7 @@ fn ending(outcome: &Outcome) -> (&'static str, Option<&str>) {
     match outcome {
         Outcome::Lease { result: Err(failure), .. }
         | Outcome::Pods { result: Err(failure), .. }
+        | Outcome::Nodes { result: Err(failure), .. }
         | Outcome::Cleared { result: Err(failure), .. }
         | Outcome::Routed { result: Err(failure), .. }
         | Outcome::Status { result: Err(failure) }

@@ -126,6 +126,13 @@ pub enum Outcome {
         /// The pods, and their nodes.
         result: Result<Found, Failure>,
     },
+    /// Nodes were read.
+    Nodes {
+        /// When they were asked for.
+        requested_at: Mono,
+        /// The nodes by name; none of one that does not exist.
+        result: Result<Vec<(String, Option<NodeWire>)>, Failure>,
+    },
     /// The Lease was cleared; with its new version, or none if it was deleted.
     Cleared {
         /// What was asked for.

@@ -16,6 +16,7 @@ use leadergroup_api::{Holder, LeaderGroupStatus, Verdict};
 use leadergroup_operator::decide::{Memory, account, judge_group};
 use leadergroup_operator::index::{Cause, Change, Index, Key};
 use leadergroup_operator::judge::Clearable;
+use leadergroup_operator::wire::NodeWire;
 use serde_json::{Value, json};
 use support::{NAMESPACE, decode, decode_group, micro_time, ms, now_at, time};
 
@@ -76,6 +77,7 @@ struct Case {
 impl Case {
     fn with_nodes() -> Self {
         let mut case = Self::new(false);
+        case.list_nodes();
         case.node("n1", &[]);
         case.node("n2", &[]);
         case
@@ -118,6 +120,7 @@ impl Case {
             let is_decided = self.index.take_touched().iter().any(|(_, cause)| *cause == Cause::Change);
             if !self.stands_by && (is_decided || first == "takeover") {
                 self.follow_account();
+                self.read_nodes();
             }
         }
         self.verdict()
@@ -233,14 +236,32 @@ impl Case {
         self.apply(Change::Pod(Event::InitDone));
     }
 
+    fn list_nodes(&mut self) {
+        self.apply(Change::Node(Event::Init));
+        for node in self.nodes.clone().values() {
+            self.apply(Change::Node(Event::InitApply(decode(node))));
+        }
+        self.apply(Change::Node(Event::InitDone));
+    }
+
+    /// The operator reads the nodes of pods that have ended, to know whose word that is.
+    fn read_nodes(&mut self) {
+        for (name, node) in &self.nodes {
+            self.index.note_node(name, Some(&decode::<NodeWire>(node).into()), ms(self.now));
+        }
+        if self.index.take_touched().iter().any(|(_, cause)| *cause == Cause::Change) {
+            self.follow_account();
+        }
+    }
+
     /// Another operator lists what there is, and knows nothing but the stored status.
     fn restart(&mut self) {
         (self.index, self.memory) = (Index::default(), Memory::default());
         if self.nodes_hidden {
             self.apply(Change::NodesHidden);
         }
-        for node in self.nodes.clone().values() {
-            self.apply(Change::Node(Event::Apply(decode(node))));
+        if !self.nodes_hidden {
+            self.list_nodes();
         }
         self.list();
         if let Some(lease) = self.lease.clone() {

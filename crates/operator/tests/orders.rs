@@ -258,6 +258,25 @@ fn a_phase_that_another_wrote_while_the_node_was_not_ready_ends_nothing_before_t
 }
 
 #[test]
+fn a_pod_that_another_said_has_failed_may_lead_beside_the_next_of_its_name() {
+    let mut cluster = leading(&json!({}));
+    cluster.hold(Kind::Node);
+    cluster.api.put(Kind::Node, node("n1", false, false));
+    cluster.put_pod(web_0_ended(6_500));
+    cluster.delete(Kind::Pod, "web-0");
+    let next = |status| pod("web-0", "u1", "n2", "Running", &[("app", status)]);
+    cluster.put_pod(next(running(8_000)));
+    assert!(!cluster.status().account.unwrap().complete);
+    cluster.release(Kind::Node);
+    cluster.restart();
+    cluster.renew_times("web-0", 4);
+    let ended_at = i64::try_from(cluster.now).unwrap();
+    cluster.put_pod(pod("web-0", "u1", "n2", "Failed", &[("app", ended(ended_at))]));
+    cluster.pass(5_000);
+    assert!(cluster.api.cleared.is_empty());
+}
+
+#[test]
 fn an_end_that_the_kubelet_reported_stays_one_when_its_node_is_removed_or_fails() {
     let not_ready: fn(&mut Cluster) = |cluster| cluster.put_node("n1", false, false);
     let removed: fn(&mut Cluster) = |cluster| cluster.delete(Kind::Node, "n1");

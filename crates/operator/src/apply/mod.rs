@@ -105,6 +105,9 @@ impl Applier {
                 let result = result.map(|(pods, nodes)| Found { pods, nodes });
                 Outcome::Pods { requested_at, name: name.clone(), result }
             }
+            Job::Act(Action::ReadNodes { nodes }) => {
+                Outcome::Nodes { requested_at, result: self.nodes(work, nodes).await }
+            }
             Job::Act(Action::Clear(clear)) => {
                 Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(work, clear).await }
             }

@@ -229,11 +229,13 @@ fn is_unique(snapshot: &Snapshot<'_>, holder: &str) -> bool {
         || fitting(snapshot, holder).any(|pod| name.as_ref() == Some(&pod.name) && pod.name_is_unique())
 }
 
-/// A deleted pod whose processes may live beside another that may be the holder. On its own it is judged as a pod.
+/// A deleted pod whose processes may live beside another that may be the holder. On its own it is judged as a pod. Where it
+/// is not known yet whose word its end is, the watch of nodes is behind.
 fn outlived(snapshot: &Snapshot<'_>, holder: &str) -> Option<AccountGap> {
     let is_only = fitting(snapshot, holder).nth(1).is_none();
-    let may_live = snapshot.gone.iter().any(|gone| may_live(snapshot.plan, gone));
-    (!is_only && may_live).then_some(AccountGap::DeletedWithoutReport)
+    let may_live = || snapshot.gone.iter().filter(|gone| !is_only && may_live(snapshot.plan, gone));
+    let is_settled = may_live().any(|gone| gone.pod.is_settled()).then_some(AccountGap::DeletedWithoutReport);
+    is_settled.or(may_live().next().map(|_| AccountGap::WatchGap))
 }
 
 /// Whether watched processes of the deleted pod may live.
@@ -364,8 +366,9 @@ impl<'a> Ledger<'a> {
         let pods = &self.snapshot.pods;
         // Others may go by it as their host name. One that is alive could go unseen by the next operator.
         let gone = pods.gone_named(name);
-        let other_may_live = gone.iter().any(|gone| may_live(self.snapshot.plan, gone))
-            || pods.named(name).iter().any(|pod| pod.name != name && pod.may_live(&pod.containers));
+        let others = pods.named(name).into_iter().filter(|pod| pod.name != name && pod.may_live(&pod.containers));
+        let may_live = gone.iter().filter(|gone| may_live(self.snapshot.plan, gone)).map(|gone| &gone.pod);
+        let may_live: Vec<_> = others.chain(may_live).collect();
         let gone: Vec<_> = gone.into_iter().filter(|gone| gone.pod.name == name).collect();
         let is_unbroken = match known {
             // One that went by the name may be among those that were forgotten before the first decision.
@@ -376,8 +379,12 @@ impl<'a> Ledger<'a> {
             },
             None => self.unseen.is_none(),
         };
-        if !is_unbroken || other_may_live || self.refused.contains_key(name) {
+        if !is_unbroken || may_live.iter().any(|pod| pod.is_settled()) || self.refused.contains_key(name) {
             return None;
+        }
+        // Until it is known that they have ended, the name is not followed to the next pod.
+        if !may_live.is_empty() {
+            return known.cloned();
         }
         if let Some(pod) = present {
             return self.accounted(pod, known);

@@ -32,8 +32,8 @@ pub enum Action {
         /// Which.
         lease: Key,
     },
-    /// Read the pods that may be the holder and their nodes, to know whether another run of it is accounted for nowhere, and
-    /// whether each pod's machine is still the one that it ran on.
+    /// Read the pods that may be the holder and their nodes, to know whether another run of it is accounted for nowhere,
+    /// whether each pod's machine is still the one that it ran on, and whose word their phases are.
     ReadPods {
         /// The namespace.
         namespace: String,
@@ -41,6 +41,11 @@ pub enum Action {
         /// its cache that a consistent list costs. All pods of the namespace otherwise.
         name: Option<String>,
         /// The nodes to read.
+        nodes: Vec<String>,
+    },
+    /// Read nodes, to know whose word the phases of pods are that they ran.
+    ReadNodes {
+        /// Their names.
         nodes: Vec<String>,
     },
     /// Clear the holder.

@@ -68,7 +68,7 @@ pub fn next(snapshot: &Snapshot<'_>, memory: &mut Memory, judgement: &Judgement,
         }));
     }
     if next.action.is_none() {
-        next.action = ask_timing(snapshot, memory, judgement, lease, now);
+        next.action = read_nodes(snapshot, lease).or_else(|| ask_timing(snapshot, memory, judgement, lease, now));
     }
     next
 }
@@ -149,8 +149,8 @@ fn when_expired(
         let Some(read) = reading(snapshot, memory, lease) else {
             return Next::act(read_pods(snapshot, lease, key));
         };
-        let is_proven = by_reading(snapshot, memory, read, now).verdict() == Verdict::Terminated;
-        if is_proven && knows_nodes(snapshot, read) {
+        let is_proven = by_reading(snapshot, memory, lease, read, now).verdict() == Verdict::Terminated;
+        if is_proven && knows_nodes(snapshot, lease, read) {
             return contradicted(memory, lease);
         }
     }
@@ -224,7 +224,7 @@ fn at_once(
         let read = Next::act(read_pods(snapshot, lease, key.clone()));
         return unless_expired(read, snapshot, memory, judgement, lease, key, now);
     };
-    if by_reading(snapshot, memory, read, now).clear != Clearable::AtOnce {
+    if by_reading(snapshot, memory, lease, read, now).clear != Clearable::AtOnce {
         let read_again_at = patience(lease, read.requested_at);
         let wait = if now.mono < read_again_at {
             Next::wake(read_again_at)
@@ -295,57 +295,72 @@ fn read_pods(snapshot: &Snapshot<'_>, lease: &Lease, key: Key) -> Action {
     Action::ReadPods { namespace: key.namespace, name: only_pod(snapshot, lease), nodes }
 }
 
+/// The reading that settles which deleted pods have ended that another pod of their name may be taken for.
+fn read_nodes(snapshot: &Snapshot<'_>, lease: &Lease) -> Option<Action> {
+    let plan = snapshot.plan;
+    let fits = |pod: &Pod| lease.record.holder().is_some_and(|holder| plan.identity.fits(holder, pod));
+    let concerns = |pod: &&Pod| pod.name_is_reusable() && (plan.selects(pod) || fits(pod));
+    let nodes: BTreeSet<_> =
+        snapshot.pods.gone_unsettled().filter(concerns).filter_map(|pod| pod.node.clone()).collect();
+    (!nodes.is_empty()).then(|| Action::ReadNodes { nodes: nodes.into_iter().collect() })
+}
+
 /// The reading, if there is one that was made of this version of the Lease, of all pods that may be the holder, and of their
-/// nodes.
+/// nodes. It has settled whose word the phases are that had been seen by then.
 fn reading<'m>(snapshot: &Snapshot<'_>, memory: &'m Memory, lease: &Lease) -> Option<&'m ReadPods> {
     memory.read_pods.as_ref().filter(|read| {
         let was_read = |node: &str| read.nodes.iter().any(|(name, _)| name == node);
         read.requested_at >= lease.moved_at
             && (read.name.is_none() || read.name == only_pod(snapshot, lease))
+            && with_nodes(snapshot, lease).all(Pod::is_settled)
             && nodes_of_fitting(snapshot, lease).into_iter().all(was_read)
     })
 }
 
-/// The nodes that have a say in what is known of the pods that may be the holder, as far as nodes can be read.
-fn nodes_of_fitting<'a>(snapshot: &'a Snapshot<'_>, lease: &'a Lease) -> BTreeSet<&'a str> {
+/// The pods that may be the holder and whose nodes have a say in what is known of them, as far as nodes can be read.
+fn with_nodes<'a>(snapshot: &'a Snapshot<'_>, lease: &'a Lease) -> impl Iterator<Item = &'a Pod> {
     let holder = lease.record.holder().filter(|_| !snapshot.nodes_hidden);
     let fitting = holder.into_iter().flat_map(|holder| fitting(snapshot, holder));
-    let is_settled = |pod: &Pod| pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::Confirmed;
-    fitting.filter(|pod| !is_settled(pod)).filter_map(|pod| pod.node.as_deref()).collect()
+    fitting.filter(|pod| pod.phase == Phase::Live || pod.phase_seen != PhaseSeen::Confirmed)
 }
 
-/// Whether the nodes that were read are known as they are. If not, the watch of nodes is behind: what was said of the pods
-/// may be the word of another machine that took the node's name, or of somebody else while the node was not ready.
-fn knows_nodes(snapshot: &Snapshot<'_>, read: &ReadPods) -> bool {
-    read.nodes.iter().all(|(name, read)| {
-        let known = snapshot.nodes.iter().find(|(known, _)| known == name).map(|(_, node)| *node);
-        read.as_ref().zip(known).is_some_and(|(read, known)| read.is_reported_as(known))
+fn nodes_of_fitting<'a>(snapshot: &'a Snapshot<'_>, lease: &'a Lease) -> BTreeSet<&'a str> {
+    with_nodes(snapshot, lease).filter_map(|pod| pod.node.as_deref()).collect()
+}
+
+/// Whether the nodes that have a say are known as they were read. If not, the watch of nodes is behind: what was said of
+/// the pods may be the word of another machine that took the node's name.
+fn knows_nodes(snapshot: &Snapshot<'_>, lease: &Lease, read: &ReadPods) -> bool {
+    nodes_of_fitting(snapshot, lease).into_iter().all(|name| {
+        let known = snapshot.nodes.iter().find(|(known, _)| *known == name).map(|(_, node)| *node);
+        let read = read.nodes.iter().find(|(read, _)| read == name).and_then(|(_, node)| node.as_ref());
+        read.zip(known).is_some_and(|(read, known)| read.is_reported_as(known))
     })
 }
 
 /// The judgement by the pods as read from the API server. What the index knows and the reading lacks was deleted.
-fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, read: &ReadPods, now: Now) -> Judgement {
+fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, lease: &Lease, read: &ReadPods, now: Now) -> Judgement {
     let mut facts = facts(snapshot, memory, now);
     let plan = snapshot.plan;
-    let holder = snapshot.lease.and_then(|l| l.record.holder()).unwrap_or_default();
+    let holder = lease.record.holder().unwrap_or_default();
     let was_asked_for = |pod: &Pod| read.name.as_ref().is_none_or(|name| *name == pod.name);
     let known = || snapshot.candidates.iter().chain(&snapshot.others).copied();
-    let missing = known()
+    let missing: Vec<Gone> = known()
         .filter(|cached| was_asked_for(cached) && !read.pods.iter().any(|p| p.is_same(cached)))
         .filter(|cached| plan.identity.fits(holder, *cached))
-        .map(|cached| Gone { pod: cached.clone(), at: read.requested_at, seen: false, epoch: snapshot.pods.epoch() });
+        .map(|cached| Gone { pod: cached.clone(), at: read.requested_at, seen: false, epoch: snapshot.pods.epoch() })
+        .collect();
     // The watch has yet to bring its deletion, and what came under its name since.
-    let unseen = missing.clone().any(|gone| gone.pod.name_is_reusable()) || !knows_nodes(snapshot, read);
-    let mut gone: Vec<Gone> = snapshot.gone.iter().copied().cloned().chain(missing).collect();
-    let mut pods: Vec<Pod> = read.pods.iter().map(|pod| with_history(known(), pod, now)).collect();
-    gone.iter_mut().map(|gone| &mut gone.pod).chain(&mut pods).for_each(Pod::judge_phase_again);
+    let came_since = missing.iter().any(|gone| gone.pod.name_is_reusable());
+    let unseen = (came_since || !knows_nodes(snapshot, lease, read)).then_some(AccountGap::WatchGap);
+    let pods: Vec<Pod> = read.pods.iter().map(|pod| with_history(known(), pod, now)).collect();
     // A run that may live, or one that nobody saw, is no less so in a reading.
     let account = memory.account.as_ref().map(|state| &state.account);
     let accounted = |pod: &Pod| account?.pods.iter().find(|known| known.name == pod.name);
     let fits = |pod: &Pod| plan.identity.fits(holder, pod);
     let gap = |pod: &Pod| fits(pod).then(|| pod_gap(plan, &snapshot.nodes, accounted(pod), pod)).flatten();
-    facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap)).or(unseen.then_some(AccountGap::WatchGap));
-    facts.gone = gone.iter().collect();
+    facts.gap = facts.gap.or_else(|| pods.iter().find_map(gap)).or(unseen);
+    facts.gone.extend(&missing);
     facts.candidates.retain(|pod| !was_asked_for(pod));
     facts.others.retain(|pod| !was_asked_for(pod));
     let (candidates, others): (Vec<&Pod>, Vec<&Pod>) = pods.iter().partition(|pod| plan.selects(pod));

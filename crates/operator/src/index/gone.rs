@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::Key;
 use crate::model::{Gone, Pod};
 use crate::time::Mono;
 
@@ -127,7 +128,18 @@ impl GonePods {
         self.0.get(namespace).map_or(Forgotten::default(), |all| all.forgotten)
     }
 
-    /// Every remembered pod, to note what became of its node.
+    /// The remembered pods of exactly that name.
+    pub(super) fn get(&self, key: &Key) -> impl Iterator<Item = &Pod> {
+        let named = self.0.get(&key.namespace).and_then(|all| all.by_name.get(&key.name));
+        named.into_iter().flatten().map(|entry| &entry.gone.pod)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &Key) -> impl Iterator<Item = &mut Pod> {
+        let named = self.0.get_mut(&key.namespace).and_then(|all| all.by_name.get_mut(&key.name));
+        named.into_iter().flatten().map(|entry| &mut entry.gone.pod)
+    }
+
+    /// Every remembered pod.
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Pod> {
         self.0.values_mut().flat_map(|all| all.by_name.values_mut()).flatten().map(|entry| &mut entry.gone.pod)
     }

@@ -50,7 +50,7 @@ impl Index {
         let read_goes_back = known.is_some_and(|(known, at)| known.goes_back(version.as_deref(), at));
         if read_goes_back {
             // The watches of a restored etcd bring nothing until its versions have caught up.
-            self.pods.lose_sight();
+            self.lose_sight();
         }
         match self.leases.get_mut(&key) {
             Some(lease) if lease.uid == uid && is_older(version.as_deref(), &lease.version) => {
@@ -59,6 +59,7 @@ impl Index {
                     return;
                 }
                 self.leases.insert(key.clone(), Lease::restored(wire, source, now));
+                self.lose_sight();
             }
             Some(lease) if lease.uid == uid => {
                 let mut renewed = lease.record.clone();
@@ -94,6 +95,9 @@ impl Index {
                     source == Source::List && last.is_some_and(|last| is_older(version.as_deref(), last));
                 let goes_back = list_goes_back || read_goes_back;
                 let found = if goes_back { Lease::restored } else { Lease::found };
+                if goes_back {
+                    self.lose_sight();
+                }
                 self.deleted_leases.remove(&key);
                 self.leases.insert(key.clone(), found(wire, source, now));
             }
@@ -119,6 +123,12 @@ impl Index {
             }
         }
         self.touch_lease_groups(&key, cause);
+    }
+
+    /// Whatever the watches show, they may pass over what a restored etcd holds.
+    fn lose_sight(&mut self) {
+        self.pods.lose_sight();
+        self.phases.lose_sight();
     }
 
     /// Excuses a late renewal by a container's restart, which may be reported after it. Both are by one node's clock.

@@ -14,6 +14,7 @@ mod listing;
 mod members;
 mod nodes;
 mod observed;
+mod phases;
 mod pods;
 mod routes;
 mod tenures;
@@ -36,6 +37,7 @@ use holders::Holders;
 use listing::{Listing, Within};
 use members::Members;
 pub use observed::{HEARTBEATS, Observed};
+use phases::Phases;
 use pods::Pods;
 pub use pods::PodsView;
 use routes::Routes;
@@ -125,6 +127,7 @@ pub struct Index {
     nodes: HashMap<String, Node>,
     /// This operator may not read nodes.
     nodes_hidden: bool,
+    phases: Phases,
     gone: GonePods,
     /// Namespaces that have, or had, groups: what is deleted there is remembered.
     grouped: HashSet<String>,
@@ -201,13 +204,13 @@ impl Index {
                 }
                 Event::InitApply(pod) => {
                     self.listing[2].saw(within, Key::of(&pod.metadata));
-                    self.apply_pod(within, pod, now);
+                    self.apply_pod(within, pod, Source::List, now);
                 }
-                Event::Apply(pod) => self.apply_pod(within, pod, now),
+                Event::Apply(pod) => self.apply_pod(within, pod, Source::Watch, now),
                 Event::Delete(pod) => {
                     let key = Key::of(&pod.metadata);
                     // The event carries the pod's last state.
-                    self.apply_pod(within, pod, now);
+                    self.apply_pod(within, pod, Source::Watch, now);
                     self.delete_pod(&key, true, now);
                 }
                 Event::InitDone => {
@@ -219,20 +222,25 @@ impl Index {
                 }
             },
             Change::Node(event) => match event {
-                Event::Init => self.listing[3].begin(within, now.mono),
+                Event::Init => {
+                    self.listing[3].begin(within, now.mono);
+                    self.phases.begin_list();
+                }
                 Event::InitApply(node) => {
                     self.listing[3].saw(within, Key::of(&node.metadata));
                     self.apply_node(node, Source::List, now);
                 }
                 Event::Apply(node) => self.apply_node(node, Source::Watch, now),
                 Event::Delete(node) => {
-                    self.delete_node(&Key::of(&node.metadata).name, version_of(&node.metadata));
+                    self.pass_nodes(version_of(&node.metadata));
+                    self.delete_node(&Key::of(&node.metadata).name);
                 }
                 Event::InitDone => {
                     let known: Vec<_> = self.nodes.keys().map(|n| Key::new("", n)).collect();
                     for key in self.listing[3].end(within, known.iter()) {
-                        self.delete_node(&key.name, None);
+                        self.delete_node(&key.name);
                     }
+                    self.end_node_list();
                     self.hide_nodes(false);
                 }
             },
@@ -240,6 +248,7 @@ impl Index {
             Change::Slice(event) => self.apply_slice(within, event, now),
             Change::NodesHidden => {
                 self.nodes.clear();
+                self.lose_nodes();
                 self.hide_nodes(true);
             }
             // A watch sees one namespace or all of them.
@@ -307,7 +316,8 @@ impl Index {
         let lease_key = Key::new(&key.namespace, &plan.lease_name);
         let lease = self.leases.get(&lease_key);
         let has_account = group.status.as_ref().is_some_and(|status| status.account.is_some());
-        let pods = PodsView { all: &self.pods, gone: &self.gone, namespace: &group.key.namespace };
+        let pods =
+            PodsView { all: &self.pods, gone: &self.gone, phases: &self.phases, namespace: &group.key.namespace };
         let candidates: Vec<_> = self.members.of(key).filter_map(|name| pods.get(name)).collect();
         let holder = lease.and_then(|l| l.record.holder());
         let fits = |pod: &Pod| holder.is_some_and(|holder| plan.identity.fits(holder, pod));

@@ -17,7 +17,10 @@ impl Index {
 
     pub(super) fn apply_node(&mut self, wire: NodeWire, source: Source, now: Now) {
         let name = wire.metadata.name.clone().unwrap_or_default();
-        let version = version_of(&wire.metadata).filter(|_| source == Source::Watch);
+        match source {
+            Source::List => self.phases.saw_listed(version_of(&wire.metadata)),
+            _ => self.pass_nodes(version_of(&wire.metadata)),
+        }
         let mut node = Node::from(wire);
         let known = self.nodes.get(&name);
         node.lost_since =
@@ -26,9 +29,9 @@ impl Index {
             return;
         }
         let is_registered_again = known.is_none_or(|known| known.created != node.created);
-        self.confirm_phases(&name, version);
         if is_registered_again {
-            for pod in self.pods_of_node(&name).filter(|pod| node.replaced_under(pod)) {
+            let pods = self.pods.all_mut().chain(self.gone.all_mut());
+            for pod in pods.filter(|pod| pod.node.as_ref() == Some(&name) && node.replaced_under(pod)) {
                 pod.lose(AccountGap::NodeReplaced);
             }
         }
@@ -36,24 +39,9 @@ impl Index {
         self.touch_node(&name);
     }
 
-    /// `deleted_in` is the version in which it was deleted, if the watch brought that.
-    pub(super) fn delete_node(&mut self, name: &str, deleted_in: Option<u64>) {
-        self.confirm_phases(name, deleted_in);
+    pub(super) fn delete_node(&mut self, name: &str) {
         if self.nodes.remove(name).is_some() {
             self.touch_node(name);
-        }
-    }
-
-    /// The pods of a node, and the deleted ones that are remembered.
-    fn pods_of_node<'a>(&'a mut self, node: &'a str) -> impl Iterator<Item = &'a mut Pod> {
-        self.pods.all_mut().chain(self.gone.all_mut()).filter(move |pod| pod.node.as_deref() == Some(node))
-    }
-
-    /// Notes whose word the terminal phases were that its pods had before the node changed.
-    fn confirm_phases(&mut self, node: &str, changed_in: Option<u64>) {
-        let Some((known, changed_in)) = self.nodes.get(node).cloned().zip(changed_in) else { return };
-        for pod in self.pods_of_node(node) {
-            pod.confirm(&known, changed_in);
         }
     }
 

@@ -9,8 +9,9 @@ use leadergroup_api::AccountGap;
 use super::few::Few;
 use super::gone::{Forgotten, GonePods};
 use super::listing::Within;
+use super::phases::Phases;
 use super::{Cause, Index, Key, remove_from, version_of};
-use crate::model::{Gone, Phase, PhaseSeen, Pod};
+use crate::model::{EndSeen, Gone, Phase, PhaseSeen, Pod, Source};
 use crate::time::{Mono, Now};
 use crate::wire::PodWire;
 
@@ -37,6 +38,10 @@ struct PodWatch {
 impl Pods {
     pub(super) fn get(&self, namespace: &str, name: &str) -> Option<&Pod> {
         self.by_namespace.get(namespace)?.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Pod> {
+        self.by_namespace.get_mut(&key.namespace)?.get_mut(&key.name)
     }
 
     pub(super) fn of(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
@@ -93,7 +98,7 @@ impl Pods {
         Some(pod)
     }
 
-    /// Every pod, to note what became of its node.
+    /// Every pod.
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Pod> {
         self.by_namespace.values_mut().flat_map(BTreeMap::values_mut)
     }
@@ -111,6 +116,7 @@ impl Pods {
 pub struct PodsView<'a> {
     pub(super) all: &'a Pods,
     pub(super) gone: &'a GonePods,
+    pub(super) phases: &'a Phases,
     pub(super) namespace: &'a str,
 }
 
@@ -137,6 +143,12 @@ impl<'a> PodsView<'a> {
         self.gone.named(self.namespace, name)
     }
 
+    /// The deleted pods of which it is not known yet whether their kubelet reported their end.
+    pub fn gone_unsettled(&self) -> impl Iterator<Item = &'a Pod> + use<'a> {
+        let (gone, phases) = (self.gone, self.phases);
+        phases.of(self.namespace).flat_map(|key| gone.get(key)).filter(|pod| !pod.is_settled())
+    }
+
     /// How many deleted pods that may live were forgotten.
     pub fn forgotten(&self) -> Forgotten {
         self.gone.forgotten(self.namespace)
@@ -161,7 +173,7 @@ impl<'a> PodsView<'a> {
 }
 
 impl Index {
-    pub(super) fn apply_pod(&mut self, within: Within<'_>, wire: PodWire, now: Now) {
+    pub(super) fn apply_pod(&mut self, within: Within<'_>, wire: PodWire, source: Source, now: Now) {
         let key = Key::of(&wire.metadata);
         let version = version_of(&wire.metadata);
         self.pods.saw(within, version);
@@ -174,10 +186,13 @@ impl Index {
         // A static pod's mirror that is back with its UID was not gone.
         let back = self.gone.take_back(&key.namespace, &pod);
         let known = self.pods.get(&key.namespace, &key.name).or(back.as_ref());
-        if pod.phase == Phase::Terminal && known.is_none_or(|old| old.phase != Phase::Terminal) {
-            (pod.phase_seen, pod.terminal_in) = (self.phase_seen(&pod, known.is_some()), version.unwrap_or(u64::MAX));
-        }
         pod.follow(known, now);
+        let has_ended = pod.phase == Phase::Terminal && !known.is_some_and(|old| old.has_same_end(&pod));
+        if has_ended {
+            pod.phase_seen = self.phase_seen(&pod, known.is_some() && source == Source::Watch);
+            let seen = EndSeen { version: version.unwrap_or(u64::MAX), at: now.mono };
+            pod.ended = (!pod.is_settled()).then(|| Box::new(seen));
+        }
         if known == Some(&pod) && back.is_none() {
             return;
         }
@@ -186,7 +201,11 @@ impl Index {
         touched.extend(self.held_by(&key.namespace, &pod));
         touched.extend(self.members_named(&key.namespace, &pod.aliases()));
         self.pods.remove(&key);
+        let is_open = pod.ended.is_some();
         self.pods.insert(&key, pod);
+        if is_open {
+            self.open_phase(&key);
+        }
         for group in touched {
             self.note_restart(&group);
             self.touched.push((group, Cause::Change));
@@ -194,7 +213,7 @@ impl Index {
     }
 
     /// The groups of candidates that have one of these names: another pod that goes by it concerns them.
-    fn members_named(&self, namespace: &str, names: &[String]) -> Vec<Key> {
+    pub(super) fn members_named(&self, namespace: &str, names: &[String]) -> Vec<Key> {
         names.iter().flat_map(|name| self.members.groups_of(&Key::new(namespace, name))).cloned().collect()
     }
 
@@ -215,31 +234,21 @@ impl Index {
     }
 
     /// Whose word a terminal phase is: the kubelet's if its node is ready, and was ready when the pod ended. `witnessed`
-    /// says that the phase was seen to become terminal.
+    /// says that the watch showed the phase become terminal.
     fn phase_seen(&self, pod: &Pod, witnessed: bool) -> PhaseSeen {
-        let Some(node) = &pod.node else { return PhaseSeen::NodeReady };
+        let Some(node) = &pod.node else { return PhaseSeen::Confirmed };
         match self.nodes.get(node) {
+            Some(node) if witnessed && node.reported_end_of(pod, true) => PhaseSeen::NodeReady,
             // Nodes may be listed later than pods.
-            None if !witnessed => PhaseSeen::Found,
-            Some(node) if node.reported_end_of(pod, witnessed) => PhaseSeen::NodeReady,
+            None if !witnessed && !self.nodes_hidden => PhaseSeen::Found,
+            Some(node) if !witnessed && node.reported_end_of(pod, false) => PhaseSeen::Found,
             _ => PhaseSeen::NodeNotReady,
-        }
-    }
-
-    /// Whose word the terminal phase of a deleted pod is, where its node was not known when the phase was first seen.
-    fn last_phase_seen(&self, pod: &Pod) -> PhaseSeen {
-        match self.phase_seen(pod, false) {
-            PhaseSeen::Found => PhaseSeen::NodeNotReady,
-            seen => seen,
         }
     }
 
     /// `seen` says that the last known state was the pod's last.
     pub(super) fn delete_pod(&mut self, key: &Key, seen: bool, now: Now) {
         let Some(mut pod) = self.pods.remove(key) else { return };
-        if pod.phase == Phase::Terminal && pod.phase_seen == PhaseSeen::Found {
-            pod.phase_seen = self.last_phase_seen(&pod);
-        }
         let node = pod.node.as_deref().and_then(|node| self.nodes.get(node));
         if node.is_some_and(|node| node.replaced_under(&pod)) {
             pod.lose(AccountGap::NodeReplaced);

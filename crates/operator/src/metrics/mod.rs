@@ -248,6 +248,7 @@ pub(crate) fn name(job: &Job) -> &'static str {
         Job::Act(Action::AskTiming { .. }) => "AskTiming",
         Job::Act(Action::ReadLease { .. }) => "ReadLease",
         Job::Act(Action::ReadPods { .. }) => "ReadPods",
+        Job::Act(Action::ReadNodes { .. }) => "ReadNodes",
         Job::Act(Action::Clear(_)) => "Clear",
         Job::Route(_) => "Route",
         Job::ReadGroup => "ReadGroup",

@@ -8,7 +8,7 @@ mod pod;
 pub use container::{Container, Restarts, Run, State};
 pub use lease::{AskedTiming, Before, Lease, Source};
 pub use node::Node;
-pub use pod::{Gone, Phase, PhaseSeen, Pod};
+pub use pod::{EndSeen, Gone, Phase, PhaseSeen, Pod};
 
 /// How far a holder's clock may be from the operator's when a renewal arrives, in milliseconds.
 const SANE_CLOCK_MS: i64 = 2_000;

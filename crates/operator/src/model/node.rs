@@ -67,11 +67,11 @@ impl Node {
         self.replaced_machine_of(pod) && !had_ended
     }
 
-    /// Whether a terminal phase of the pod is its kubelet's word. Unless it was `witnessed`, the node has to have been
-    /// ready when the pod ended, both by the node's clock; where none of its containers ran, since it was bound.
+    /// Whether a terminal phase of the pod is its kubelet's word. Unless the node is known to have been so when the phase
+    /// was written (`witnessed`), it has to have been ready when the pod ended, both by the node's clock.
     pub fn reported_end_of(&self, pod: &Pod, witnessed: bool) -> bool {
         let was_ready = || {
-            let known = self.ready_since.zip(pod.last_end().or(pod.bound_at));
+            let known = self.ready_since.zip(pod.last_end());
             known.is_some_and(|(since, end)| since.as_second() <= end.as_second())
         };
         self.ready && (witnessed || was_ready()) && self.is_machine_of(pod)

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use leadergroup_api::AccountGap;
 use leadergroup_identity::{HOSTNAME_MAX, PodNames};
 
-use super::Node;
 use super::container::{Container, Restarts, State};
 use crate::time::{Mono, Now};
 use crate::wire::PodWire;
@@ -64,24 +63,34 @@ pub struct Pod {
     pub by_pod_gc: bool,
     /// Whose word its terminal phase is, as far as that was seen. Set by the index.
     pub phase_seen: PhaseSeen,
-    /// Its version in which a terminal phase was first seen. Set by the index.
-    pub terminal_in: u64,
+    /// When that phase was first seen, until it is settled whose word it is. Set by the index.
+    pub ended: Option<Box<EndSeen>>,
     /// Regular, restartable init and ephemeral containers.
     pub containers: Vec<Container>,
 }
 
-/// How a pod's terminal phase came to be known.
+/// Whose word a pod's terminal phase is, as far as that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PhaseSeen {
-    /// The pod is not terminal, or was when it was first seen, before its node was.
+    /// It is not known: the pod was terminal when it was first seen, or is not terminal.
     #[default]
     Found,
-    /// Its node was ready then as far as the watch of nodes had come, which may have been behind.
+    /// It was seen to become terminal, and its node was ready then as far as the watch of nodes had come, which may be
+    /// behind.
     NodeReady,
-    /// Its node is known to have been ready then, whatever became of it since.
-    Confirmed,
     /// Its node is not known to have been ready then, so it may be another's word than its kubelet's.
     NodeNotReady,
+    /// Its node is known to have been ready then, whatever became of it since.
+    Confirmed,
+}
+
+/// When a terminal phase was first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndSeen {
+    /// In which version of the pod.
+    pub version: u64,
+    /// By the operator's clock.
+    pub at: Mono,
 }
 
 /// No kubelet writes a longer hash of a manifest; anybody may write one into an annotation.
@@ -150,34 +159,41 @@ impl Pod {
         Container::last_end(&self.containers)
     }
 
-    /// Whether processes of these containers may live without it: it was bound to a node, and its kubelet is not known to
-    /// have reported that all of them ended.
+    /// Whether processes of these containers may live without it: it was bound to a node, and its kubelet is not known (yet)
+    /// to have reported that all of them ended.
     pub fn may_live<'p>(&'p self, containers: impl IntoIterator<Item = &'p Container>) -> bool {
         let down = |c: &Container| c.gap.is_none() && matches!(&c.state, State::Terminated(run) if run.is_witnessed());
         let mut containers = containers.into_iter().peekable();
         let ended = self.phase == Phase::Terminal
             && !self.by_pod_gc
-            && self.phase_seen != PhaseSeen::NodeNotReady
+            && self.phase_seen == PhaseSeen::Confirmed
             && containers.peek().is_some()
             && containers.all(|c| down(c) || c.never_ran());
         self.node.is_some() && !ended
     }
 
-    /// Notes that its node changed in this version from what `node` says. The watch brings each change, so the node was that
-    /// until then.
-    pub fn confirm(&mut self, node: &Node, changed_in: u64) {
-        let is_open =
-            self.phase == Phase::Terminal && matches!(self.phase_seen, PhaseSeen::Found | PhaseSeen::NodeReady);
-        if is_open && self.terminal_in < changed_in && node.reported_end_of(self, false) {
-            self.phase_seen = PhaseSeen::Confirmed;
-        }
+    /// Whether it is known whose word a terminal phase is.
+    pub fn is_settled(&self) -> bool {
+        let is_open = matches!(self.phase_seen, PhaseSeen::Found | PhaseSeen::NodeReady);
+        self.phase == Phase::Live || self.node.is_none() || !is_open
     }
 
-    /// Leaves whose word its terminal phase is to its node as read, unless that is settled.
-    pub fn judge_phase_again(&mut self) {
-        if self.phase_seen == PhaseSeen::NodeReady {
-            self.phase_seen = PhaseSeen::Found;
-        }
+    /// Whether it was seen to become terminal.
+    pub fn is_witnessed(&self) -> bool {
+        self.phase_seen == PhaseSeen::NodeReady
+    }
+
+    /// It is known now whether its terminal phase is its kubelet's word.
+    pub fn settle(&mut self, is_kubelets: bool) {
+        self.phase_seen = if is_kubelets { PhaseSeen::Confirmed } else { PhaseSeen::NodeNotReady };
+        self.ended = None;
+    }
+
+    /// Whether both are terminal, and no run of its containers ended in between.
+    pub fn has_same_end(&self, other: &Self) -> bool {
+        let runs = |pod: &Self| pod.containers.iter().map(|c| c.ended_runs).sum::<u32>();
+        let are_terminal = self.phase == Phase::Terminal && other.phase == Phase::Terminal;
+        are_terminal && self.last_end() == other.last_end() && runs(self) == runs(other)
     }
 
     /// None of its containers' ends is known any more.
@@ -189,8 +205,10 @@ impl Pod {
 
     /// Takes over what is known of it from `before`, the pod as last seen; none if it is new to the operator.
     pub fn follow(&mut self, before: Option<&Self>, now: Now) {
-        // No binding is undone. Only a restored etcd has forgotten one.
-        self.node = self.node.take().or_else(|| before.and_then(|before| before.node.clone()));
+        // No binding is undone. Only a restored etcd has forgotten one, and what ran there may live.
+        let bound_before = before.and_then(|before| before.node.clone());
+        let is_bound_again = self.node.is_some() && bound_before.is_some() && self.node != bound_before;
+        self.node = self.node.take().or(bound_before);
         for container in &mut self.containers {
             let old = before.and_then(|pod| pod.containers.iter().find(|c| c.name == container.name));
             container.follow(old, now);
@@ -199,8 +217,11 @@ impl Pod {
         let lacks = |old: &&Container| !self.containers.iter().any(|c| c.name == old.name);
         let lost: Vec<_> = before.into_iter().flat_map(|pod| &pod.containers).filter(lacks).cloned().collect();
         self.containers.extend(lost.into_iter().map(Container::lost));
-        if let Some(before) = before.filter(|before| before.phase == Phase::Terminal) {
-            (self.phase_seen, self.terminal_in) = (before.phase_seen, before.terminal_in);
+        if is_bound_again {
+            self.lose(AccountGap::NodeReplaced);
+        }
+        if let Some(before) = before.filter(|before| before.has_same_end(self)) {
+            (self.phase_seen, self.ended) = (before.phase_seen, before.ended.clone());
         }
     }
 }
@@ -288,7 +309,7 @@ impl From<PodWire> for Pod {
             },
             by_pod_gc: is_true("DisruptionTarget").any(|c| c.reason.as_deref() == Some("DeletionByPodGC")),
             phase_seen: PhaseSeen::Found,
-            terminal_in: 0,
+            ended: None,
         }
     }
 }

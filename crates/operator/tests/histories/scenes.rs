@@ -227,17 +227,15 @@ fn restarted_while_tenant_is_lost() -> BoxedStrategy<Scene> {
         .boxed()
 }
 
-/// A pod runs again unseen, and somebody says that it has failed. Operators find it so, and it is lost.
+/// A pod runs again unseen, and somebody says that it has failed. It is lost, before or after other operators start.
 fn restarted_after_false_phase() -> BoxedStrategy<Scene> {
-    (false_phase(), 200_u64..2_000, 0_u64..1_000, 500_u64..3_000, 4_000_u64..9_000, end())
-        .prop_map(|(mut scene, then, span, lost, last, end)| {
-            scene.extend([
-                (then, Step::Restart(Which::Both, span, false)),
-                (lost, Step::Force(TARGET, Outlook::Immortal)),
-                (1_000, Step::ReadyOf(TARGET, true)),
-                (500, Step::Favour(TARGET, 15_000)),
-                (last, end),
-            ]);
+    let restart = (0_u64..3_000, 0_u64..1_000, any::<bool>());
+    (false_phase(), 200_u64..2_000, restart, 500_u64..3_000, 4_000_u64..9_000, end())
+        .prop_map(|(mut scene, lost, (then, span, finds), leads, last, end)| {
+            let restarts = (then, Step::Restart(Which::Both, span, false));
+            let is_lost = (lost, Step::Force(TARGET, Outlook::Immortal));
+            scene.extend(if finds { [restarts, is_lost] } else { [is_lost, restarts] });
+            scene.extend([(1_000, Step::ReadyOf(TARGET, true)), (leads, Step::Favour(TARGET, 15_000)), (last, end)]);
             scene
         })
         .boxed()

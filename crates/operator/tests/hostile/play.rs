@@ -8,6 +8,7 @@ use leadergroup_elector::lease::TIMING;
 use leadergroup_operator::decide::memory::ReadPods;
 use leadergroup_operator::decide::{Action, Clear, Memory, decide, judge_group};
 use leadergroup_operator::index::{Index, Key};
+use leadergroup_operator::model::Node;
 use leadergroup_operator::wire::{LeaseRecord, LeaseWire, NodeWire};
 use serde_json::{Value, json};
 
@@ -255,15 +256,24 @@ impl Play {
                     None => facts::is_candidate(o),
                 });
                 let pods = wanted.map(|(_, o)| decode::<leadergroup_operator::wire::PodWire>(o).into()).collect();
-                let read = |name: String| {
-                    let node = self.objects.get(&(Kind::Node, name.clone())).map(decode::<NodeWire>);
-                    (name, node.map(Into::into))
-                };
-                let (requested_at, nodes) = (ms(self.now), nodes.into_iter().map(read).collect());
+                let (requested_at, nodes) = (ms(self.now), self.read_nodes(nodes));
                 self.memory.read_pods = Some(ReadPods { requested_at, name, pods, nodes, contradicted: false });
             }
+            Action::ReadNodes { nodes } => drop(self.read_nodes(nodes)),
             Action::Clear(clear) => self.clear(key, &clear),
         }
+    }
+
+    fn read_nodes(&mut self, names: Vec<String>) -> Vec<(String, Option<Node>)> {
+        let read = |name: String| {
+            let node = self.objects.get(&(Kind::Node, name.clone())).map(decode::<NodeWire>);
+            (name, node.map(Into::into))
+        };
+        let nodes: Vec<_> = names.into_iter().map(read).collect();
+        for (name, node) in &nodes {
+            self.index.note_node(name, node.as_ref(), ms(self.now));
+        }
+        nodes
     }
 
     fn read_lease(&mut self, key: &Key) {

@@ -221,6 +221,10 @@ impl Api {
                 let nodes = nodes.iter().map(|node| (node.clone(), self.get(Kind::Node, node).map(decode))).collect();
                 Outcome::Pods { requested_at, name: name.clone(), result: Ok(Found { pods, nodes }) }
             }
+            Job::Act(Action::ReadNodes { nodes }) => {
+                let nodes = nodes.iter().map(|node| (node.clone(), self.get(Kind::Node, node).map(decode))).collect();
+                Outcome::Nodes { requested_at, result: Ok(nodes) }
+            }
             Job::Act(Action::Clear(clear)) => {
                 Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(clear) }
             }

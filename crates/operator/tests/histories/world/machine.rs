@@ -10,6 +10,9 @@ use super::setup::VirtualMark;
 use crate::lies::Lie;
 use crate::support::api::Kind;
 
+/// How far ahead of the present an end has to be dated for the operator to know that the clock was wrong, in milliseconds.
+const AHEAD_MS: i64 = 2_500;
+
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "they are facts about a machine, not states of a machine")]
 pub struct Machine {
@@ -31,6 +34,9 @@ pub struct Machine {
     pub report_delay: u64,
     /// The kubelet's reports do not arrive until then, and the newest of each pod is the only one that does.
     silent_until: u64,
+    /// They are not held up for longer: an end that the wrong clock dates ahead would be past by then, and nobody could know
+    /// that the clock was wrong.
+    speaks_by: Option<u64>,
     reports: VecDeque<Report>,
 }
 
@@ -62,6 +68,7 @@ impl World {
             virtual_mark: self.setup.virtual_node.filter(|_| node == 0),
             report_delay: before.1,
             silent_until: 0,
+            speaks_by: None,
             reports: VecDeque::new(),
         });
         self.nodes[node] = at;
@@ -197,7 +204,23 @@ impl World {
     pub fn hush(&mut self, node: usize, milliseconds: u64) {
         if let Some(machine) = self.registered(node) {
             self.machines[machine].silent_until = self.now + milliseconds;
+            self.limit_silence(machine);
         }
+    }
+
+    /// A run has ended by the machine's clock.
+    pub(super) fn note_dated(&mut self, machine: usize) {
+        let still_ahead = u64::try_from(self.clock(machine) - AHEAD_MS).unwrap_or(0);
+        if still_ahead > self.now {
+            self.machines[machine].speaks_by = Some(still_ahead);
+            self.limit_silence(machine);
+        }
+    }
+
+    fn limit_silence(&mut self, machine: usize) {
+        let speaks_by = self.machines[machine].speaks_by.filter(|by| *by > self.now);
+        let silent_until = &mut self.machines[machine].silent_until;
+        *silent_until = speaks_by.map_or(*silent_until, |by| by.min(*silent_until));
     }
 
     /// The number of the node that a pod is bound to.

@@ -107,6 +107,7 @@ impl World {
             self.note(Lie::Helper);
         }
         let clock = self.clock(machine);
+        self.note_dated(machine);
         self.note_end(pod, container, End { exit_code, reason, at: Some(clock) });
     }
 
