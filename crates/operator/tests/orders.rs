@@ -258,6 +258,26 @@ fn a_phase_that_another_wrote_while_the_node_was_not_ready_ends_nothing_before_t
 }
 
 #[test]
+fn a_phase_that_another_wrote_before_the_node_was_ready_again_ends_nothing_though_it_is_seen_later() {
+    for changes in [false, true] {
+        let mut cluster = leading(&json!({}));
+        cluster.hold(Kind::Pod);
+        cluster.put_node("n1", false, false);
+        cluster.put_pod(web_0_ended(6_500));
+        let mut again = node("n1", true, false);
+        again["status"]["conditions"][0]["lastTransitionTime"] = json!(time(8_000));
+        cluster.api.put(Kind::Node, again);
+        cluster.settle();
+        if changes {
+            cluster.put_node("n2", true, false);
+        }
+        cluster.release(Kind::Pod);
+        cluster.pass(5_000);
+        assert!(cluster.api.cleared.is_empty(), "another node changes: {changes}");
+    }
+}
+
+#[test]
 fn a_pod_that_another_said_has_failed_may_lead_beside_the_next_of_its_name() {
     let mut cluster = leading(&json!({}));
     cluster.hold(Kind::Node);

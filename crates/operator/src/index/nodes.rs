@@ -25,6 +25,10 @@ impl Index {
         let known = self.nodes.get(&name);
         node.lost_since =
             (node.out_of_service && !node.ready).then(|| known.and_then(|n| n.lost_since).unwrap_or(now.mono));
+        // A list may pass over changes, but not over one that left it ready all the time.
+        let stayed =
+            |known: &&Node| known.is_reported_as(&node) && (source == Source::Watch || node.ready_since.is_some());
+        node.known_since = known.filter(stayed).map_or(node.known_since, |known| known.known_since);
         if known == Some(&node) {
             return;
         }

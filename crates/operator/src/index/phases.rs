@@ -69,8 +69,7 @@ impl Index {
         if self.phases.is_watched && !self.phases.open.is_empty() {
             let is_passed = |ended: &EndSeen| version.is_some_and(|version| ended.version < version);
             self.settle_phases(|ended, pod, nodes| {
-                is_passed(ended)
-                    .then(|| node_of(pod, nodes).is_some_and(|node| node.reported_end_of(pod, pod.is_witnessed())))
+                is_passed(ended).then(|| node_of(pod, nodes).is_some_and(|node| reported(pod, ended, node, node)))
             });
         }
     }
@@ -89,12 +88,12 @@ impl Index {
         self.settle_phases(|_, _, _| Some(false));
     }
 
-    /// The node was read: none if it does not exist. If it is as it was known when a phase was seen, it was so in between.
+    /// The node was read: none if it does not exist.
     pub fn note_node(&mut self, name: &str, node: Option<&Node>, requested_at: Mono) {
         self.settle_phases(|ended, pod, nodes| {
             let is_asked = pod.node.as_deref() == Some(name) && ended.at <= requested_at;
-            let is_as_known = |read: &Node| nodes.get(name).is_some_and(|known| read.is_reported_as(known));
-            let reports = |read: &Node| read.reported_end_of(pod, pod.is_witnessed() && is_as_known(read));
+            let known = |read: &Node| nodes.get(name).is_some_and(|known| reported(pod, ended, known, read));
+            let reports = |read: &Node| read.reported_end_of(pod, false) || known(read);
             is_asked.then(|| node.is_some_and(reports))
         });
     }
@@ -123,6 +122,12 @@ impl Index {
             self.touched.extend(touched.into_iter().map(|group| (group, Cause::Change)));
         }
     }
+}
+
+/// Whether the phase is the word of the pod's kubelet, of a node that was known so and is now: so it was in between.
+fn reported(pod: &Pod, ended: &EndSeen, known: &Node, now: &Node) -> bool {
+    let was_so = known.known_since <= ended.version && now.is_reported_as(known);
+    now.reported_end_of(pod, was_so && pod.is_witnessed())
 }
 
 fn node_of<'n>(pod: &Pod, nodes: &'n HashMap<String, Node>) -> Option<&'n Node> {

@@ -286,7 +286,8 @@ fn never_ran(facts: &Facts<'_>, pod: &Pod) -> bool {
     none_ran && pod.phase == Phase::Terminal && !pod.by_pod_gc && !is_in_doubt(facts, pod)
 }
 
-/// Whether a terminal phase is not known to be the word of the pod's own kubelet.
+/// Whether a terminal phase is not taken for the word of the pod's own kubelet. What its node speaks for only as far as its
+/// watch has come is settled before a clear.
 fn is_in_doubt(facts: &Facts<'_>, pod: &Pod) -> bool {
     match pod.phase_seen {
         _ if pod.phase == Phase::Live => false,

@@ -81,7 +81,7 @@ pub struct Lease {
     pub source: Source,
 }
 
-/// The request that brought a version of a Lease.
+/// The request that brought a version of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A watch: it is the next version after the one before.

@@ -24,6 +24,8 @@ pub struct Node {
     pub zone: Option<String>,
     /// Since when it has been both not ready and out of service, as far as this operator has seen. Set by the index.
     pub lost_since: Option<Mono>,
+    /// Its version in which it was first seen as it is. Set by the index.
+    pub known_since: u64,
 }
 
 /// Values of the label `type` that virtual-kubelet and Liqo give their nodes.
@@ -47,7 +49,8 @@ fn is_virtual(wire: &NodeWire) -> bool {
 impl Node {
     /// Whether it is the same but for what this operator adds.
     pub fn is_reported_as(&self, other: &Self) -> bool {
-        Self { lost_since: None, ..self.clone() } == Self { lost_since: None, ..other.clone() }
+        let reported = |node: &Self| Self { lost_since: None, known_since: 0, ..node.clone() };
+        reported(self) == reported(other)
     }
 
     /// Whether the pod was bound to this node, rather than to one that had its name before, and a kubelet reports for it.
@@ -89,6 +92,7 @@ impl From<NodeWire> for Node {
             is_virtual: is_virtual(&wire),
             zone: wire.metadata.labels.and_then(|mut l| l.remove("topology.kubernetes.io/zone")),
             lost_since: None,
+            known_since: wire.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or(u64::MAX),
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Pod {
     pub mirror_uid: Option<String>,
     /// The UID of the node whose kubelet created the mirror.
     pub mirror_node_uid: Option<String>,
-    /// When it was bound to its node, by the API server's clock.
+    /// When it was bound to its node, by the API server's clock; of a pod that was created with a node in it, by its kubelet's.
     pub bound_at: Option<Timestamp>,
     /// Its primary address.
     pub ip: Option<IpAddr>,

@@ -242,13 +242,13 @@ fn restarted_after_false_phase() -> BoxedStrategy<Scene> {
 }
 
 /// A pod runs again, which its kubelet can't report, and somebody says that it has failed. The watch of nodes may be behind,
-/// and its node ready again by then.
+/// or that of pods, and its node ready again by then.
 fn false_phase() -> BoxedStrategy<Scene> {
-    let lag = prop::option::weighted(0.4, 1_000_u64..4_000);
+    let lag = prop::option::weighted(0.5, (select(vec![Kind::Node, Kind::Pod]), 1_000_u64..4_000));
     let again = prop::option::weighted(0.3, 100_u64..2_000);
     (unreported_run(), 1_000_u64..3_000, lag, again)
         .prop_map(|(mut scene, fails, lag, again)| {
-            scene.extend(lag.map(|lag| (0, Step::Lag(Kind::Node, lag))));
+            scene.extend(lag.map(|(kind, lag)| (0, Step::Lag(kind, lag))));
             scene.extend([(fails, Step::ReadyOf(TARGET, false)), (100, Step::Fail(TARGET))]);
             scene.extend(again.map(|then| (then, Step::ReadyOf(TARGET, true))));
             scene
