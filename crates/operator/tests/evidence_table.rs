@@ -56,6 +56,7 @@ fn soonest(judged: &str) -> usize {
     when.iter().position(|when| judged.contains(when)).unwrap_or_else(|| panic!("{judged}"))
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "they are facts about a case, not states of a machine")]
 struct Case {
     index: Index,
     /// The operator's clock, in milliseconds.
@@ -70,6 +71,8 @@ struct Case {
     stored: LeaderGroupStatus,
     contradicted: bool,
     nodes_hidden: bool,
+    /// The case says what time it is. Else an end is seen when it happens.
+    tells_time: bool,
     /// The operator does not lead, so it decides nothing.
     stands_by: bool,
 }
@@ -104,6 +107,7 @@ impl Case {
             memory: Memory::default(),
             stored: LeaderGroupStatus::default(),
             contradicted: false,
+            tells_time: false,
             stands_by: false,
         };
         case.list();
@@ -139,7 +143,7 @@ impl Case {
     fn line(&mut self, first: &str, words: &[&str]) {
         match first {
             "group" => self.group(words),
-            "at" => self.now = millis(words[0]).try_into().unwrap(),
+            "at" => (self.now, self.tells_time) = (millis(words[0]).try_into().unwrap(), true),
             "node" => self.node(words[0], &words[1..]),
             "lease" => self.see_lease(words),
             "renews" => self.renews(words),
@@ -158,6 +162,7 @@ impl Case {
             }
             "unseen" => match words[0] {
                 "pod" => {
+                    self.pass_ends(&words[2..]);
                     let pod = self.pod(words[1], &words[2..]);
                     self.pods.insert(words[1].to_owned(), pod);
                 }
@@ -358,14 +363,24 @@ impl Case {
             }
         }
         for at in words.iter().filter(|w| !w.starts_with("clock=")).map(|w| millis(w)) {
-            self.now = at.try_into().unwrap();
+            (self.now, self.tells_time) = (at.try_into().unwrap(), true);
             let mut lease = self.lease.clone().expect("a Lease");
             lease["spec"]["renewTime"] = json!(micro_time(at + ahead));
             self.show_lease(lease);
         }
     }
 
+    /// An end is not seen before it happens, unless the case says what time it is.
+    fn pass_ends(&mut self, words: &[&str]) {
+        let ends =
+            words.iter().filter_map(|word| word.split_once("ended(")?.1.split([',', ')']).next()?.parse::<u64>().ok());
+        if let Some(end) = ends.max().filter(|_| !self.tells_time) {
+            self.now = self.now.max(end * 1_000);
+        }
+    }
+
     fn see_pod(&mut self, name: &str, words: &[&str]) {
+        self.pass_ends(words);
         let pod = self.pod(name, words);
         self.apply(Change::Pod(Event::Apply(decode(&pod))));
         self.pods.insert(name.to_owned(), pod);

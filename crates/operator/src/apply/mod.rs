@@ -54,7 +54,7 @@ use crate::wire::{GroupWire, LeaseWire, NodeWire, PodWire};
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How many pods one page of a list has.
 const PAGE: u32 = 500;
-/// How many nodes are read at the same time, of the few that one Lease's pods are on.
+/// How many nodes are read at the same time, of those that the pods of one group were on.
 const NODES_AT_ONCE: usize = 8;
 
 /// Carries out what the engine decided.

@@ -43,7 +43,7 @@ pub enum Action {
         /// The nodes to read.
         nodes: Vec<String>,
     },
-    /// Read nodes, to know whose word the phases of pods are that they ran.
+    /// Read nodes, to know whose word the phases of the deleted pods are that they ran.
     ReadNodes {
         /// Their names.
         nodes: Vec<String>,

@@ -14,7 +14,7 @@ use super::memory::{Memory, ReadPods};
 use super::{Wake, facts};
 use crate::index::{Key, Observed, Snapshot};
 use crate::judge::{Clearable, Judgement, judge};
-use crate::model::{Gone, Lease, Phase, PhaseSeen, Pod};
+use crate::model::{Gone, Lease, Pod};
 use crate::time::{Mono, Now};
 
 /// How long to wait at least for the watch to catch up with the Lease, or with a reading that contradicts it.
@@ -321,7 +321,7 @@ fn reading<'m>(snapshot: &Snapshot<'_>, memory: &'m Memory, lease: &Lease) -> Op
 fn with_nodes<'a>(snapshot: &'a Snapshot<'_>, lease: &'a Lease) -> impl Iterator<Item = &'a Pod> {
     let holder = lease.record.holder().filter(|_| !snapshot.nodes_hidden);
     let fitting = holder.into_iter().flat_map(|holder| fitting(snapshot, holder));
-    fitting.filter(|pod| pod.phase == Phase::Live || pod.phase_seen != PhaseSeen::Confirmed)
+    fitting.filter(|pod| pod.may_live(&pod.containers))
 }
 
 fn nodes_of_fitting<'a>(snapshot: &'a Snapshot<'_>, lease: &'a Lease) -> BTreeSet<&'a str> {

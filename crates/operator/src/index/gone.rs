@@ -14,6 +14,8 @@ const MAX_RECENT: usize = 64;
 /// How many deleted pods a namespace remembers whose processes may live under a name that can be used again, and how many
 /// of other names. Beyond it the namespace only knows that there were more.
 const MAX_LOST: usize = 256;
+/// How many deleted pods a namespace remembers of those of which it is not known yet whether their kubelet reported their end.
+const MAX_OPEN: usize = 1_024;
 /// How long one is remembered although no Lease names it: the Lease watch may be behind.
 const KEPT_FOR: Mono = Mono::from_mins(1);
 
@@ -29,9 +31,14 @@ impl Entry {
         self.gone.may_live(&self.gone.pod.containers)
     }
 
+    /// Whether its kubelet is known not to have reported its end.
+    fn is_lost(&self) -> bool {
+        self.may_live() && self.gone.pod.is_settled()
+    }
+
     /// Whether a later pod of the same name could be taken for it, so that forgetting it would hide a process that may
     /// live.
-    fn is_lost(&self) -> bool {
+    fn hides_process(&self) -> bool {
         self.may_live() && self.gone.pod.name_is_reusable()
     }
 
@@ -69,7 +76,7 @@ impl Namespace {
         self.retain(|entry| {
             let is_kept = is_remembered(entry);
             forgotten.all += u64::from(!is_kept && entry.may_live());
-            forgotten.reusable += u64::from(!is_kept && entry.is_lost());
+            forgotten.reusable += u64::from(!is_kept && entry.hides_process());
             is_kept
         });
         self.forgotten = forgotten;
@@ -153,8 +160,9 @@ impl GonePods {
         all.by_name.entry(gone.pod.name.clone()).or_default().push(Entry { gone, may_hold });
         all.trim(MAX_RECENT, Entry::is_recent);
         all.trim(MAX_RECENT, |entry| entry.may_hold && !entry.may_live());
-        all.trim(MAX_LOST, Entry::is_lost);
-        all.trim(MAX_LOST, |entry| entry.may_live() && !entry.is_lost());
+        all.trim(MAX_LOST, |entry| entry.is_lost() && entry.hides_process());
+        all.trim(MAX_LOST, |entry| entry.is_lost() && !entry.hides_process());
+        all.trim(MAX_OPEN, |entry| !entry.gone.pod.is_settled());
     }
 
     /// Forgets those that no Lease's holder fits, once no event of theirs can be late. One whose processes may live can

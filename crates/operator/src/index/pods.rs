@@ -187,6 +187,10 @@ impl Index {
         let back = self.gone.take_back(&key.namespace, &pod);
         let known = self.pods.get(&key.namespace, &key.name).or(back.as_ref());
         pod.follow(known, now);
+        // A backup may have been restored that was made before the pod was bound.
+        if pod.node.is_none() && (known.is_some() && source == Source::List || pod.is_reported()) {
+            pod.lose_binding();
+        }
         let has_ended = pod.phase == Phase::Terminal && !known.is_some_and(|old| old.has_same_end(&pod));
         if has_ended {
             pod.phase_seen = self.phase_seen(&pod, known.is_some() && source == Source::Watch);
@@ -236,7 +240,9 @@ impl Index {
     /// Whose word a terminal phase is: the kubelet's if its node is ready, and was ready when the pod ended. `witnessed`
     /// says that the watch showed the phase become terminal.
     fn phase_seen(&self, pod: &Pod, witnessed: bool) -> PhaseSeen {
-        let Some(node) = &pod.node else { return PhaseSeen::Confirmed };
+        let Some(node) = &pod.node else {
+            return if pod.may_have_run { PhaseSeen::NodeNotReady } else { PhaseSeen::Confirmed };
+        };
         match self.nodes.get(node) {
             Some(node) if witnessed && node.reported_end_of(pod, true) => PhaseSeen::NodeReady,
             // Nodes may be listed later than pods.

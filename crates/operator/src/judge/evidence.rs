@@ -208,8 +208,8 @@ fn by_candidates(facts: &Facts<'_>, lease: &Lease, holder: &str, mine: &[Fit<'_>
 /// The pods that the identity fits and that may have written the Lease: one that was never bound to a node has not run, nor
 /// has one that its kubelet ended before.
 fn fits<'a>(facts: &Facts<'a>, holder: &str) -> Vec<Fit<'a>> {
-    let existing = facts.candidates.iter().chain(&facts.others).filter(|pod| pod.node.is_some());
-    let gone = facts.gone.iter().filter(|gone| gone.pod.node.is_some() && !never_ran(facts, &gone.pod) || !gone.seen);
+    let existing = facts.candidates.iter().chain(&facts.others).filter(|pod| pod.may_have_run);
+    let gone = facts.gone.iter().filter(|gone| gone.pod.may_have_run && !never_ran(facts, &gone.pod) || !gone.seen);
     let existing = existing.map(|pod| Fit { pod, gone: false });
     let gone = gone.map(|gone| Fit { pod: &gone.pod, gone: true });
     existing.chain(gone).filter(|f| facts.identity.fits(holder, f.pod)).collect()
@@ -294,7 +294,7 @@ fn is_in_doubt(facts: &Facts<'_>, pod: &Pod) -> bool {
         PhaseSeen::NodeReady | PhaseSeen::Confirmed => false,
         PhaseSeen::NodeNotReady => true,
         PhaseSeen::Found => {
-            pod.node.is_some() && !node_of(facts, pod).is_some_and(|node| node.reported_end_of(pod, false))
+            pod.may_have_run && !node_of(facts, pod).is_some_and(|node| node.reported_end_of(pod, false))
         }
     }
 }

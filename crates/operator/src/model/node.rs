@@ -28,6 +28,10 @@ pub struct Node {
     pub known_since: u64,
 }
 
+/// How long before the API server shows it a kubelet may have noted that its node is ready, in milliseconds; times are whole
+/// seconds.
+const SHOWN_AFTER_MS: i64 = 3_000;
+
 /// Values of the label `type` that virtual-kubelet and Liqo give their nodes.
 const VIRTUAL_TYPES: [&str; 2] = ["virtual-kubelet", "virtual-node"];
 
@@ -71,11 +75,12 @@ impl Node {
     }
 
     /// Whether a terminal phase of the pod is its kubelet's word. Unless the node is known to have been so when the phase
-    /// was written (`witnessed`), it has to have been ready when the pod ended, both by the node's clock.
+    /// was written (`witnessed`), it has to have been ready for a while when the pod ended, both by the node's clock: it
+    /// is a moment before the API server shows it.
     pub fn reported_end_of(&self, pod: &Pod, witnessed: bool) -> bool {
         let was_ready = || {
-            let known = self.ready_since.zip(pod.last_end());
-            known.is_some_and(|(since, end)| since.as_second() <= end.as_second())
+            let known = self.ready_since.zip(pod.last_end().filter(|_| !pod.ended_ahead()));
+            known.is_some_and(|(since, end)| since.as_millisecond() + SHOWN_AFTER_MS <= end.as_millisecond())
         };
         self.ready && (witnessed || was_ready()) && self.is_machine_of(pod)
     }

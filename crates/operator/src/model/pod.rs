@@ -43,6 +43,8 @@ pub struct Pod {
     pub labels: Arc<BTreeMap<String, String>>,
     /// The node it is bound to.
     pub node: Option<String>,
+    /// It was bound to a node, or may have been: a restored etcd forgets a binding. Set by the index.
+    pub may_have_run: bool,
     /// `spec.hostname`, where set.
     pub hostname: Option<String>,
     /// The name of its `ServiceAccount`, if it has one. Pods next to each other by name share it.
@@ -159,6 +161,11 @@ impl Pod {
         Container::last_end(&self.containers)
     }
 
+    /// Whether an end of its containers was dated ahead of the time at which it was seen.
+    pub fn ended_ahead(&self) -> bool {
+        self.containers.iter().filter_map(Container::newest_finished).any(|run| run.ahead)
+    }
+
     /// Whether processes of these containers may live without it: it was bound to a node, and its kubelet is not known (yet)
     /// to have reported that all of them ended.
     pub fn may_live<'p>(&'p self, containers: impl IntoIterator<Item = &'p Container>) -> bool {
@@ -169,13 +176,13 @@ impl Pod {
             && self.phase_seen == PhaseSeen::Confirmed
             && containers.peek().is_some()
             && containers.all(|c| down(c) || c.never_ran());
-        self.node.is_some() && !ended
+        self.may_have_run && !ended
     }
 
     /// Whether it is known whose word a terminal phase is.
     pub fn is_settled(&self) -> bool {
         let is_open = matches!(self.phase_seen, PhaseSeen::Found | PhaseSeen::NodeReady);
-        self.phase == Phase::Live || self.node.is_none() || !is_open
+        self.phase == Phase::Live || !self.may_have_run || !is_open
     }
 
     /// Whether it was seen to become terminal.
@@ -203,12 +210,24 @@ impl Pod {
         }
     }
 
+    /// It has no node, and may have run on one all the same.
+    pub fn lose_binding(&mut self) {
+        self.may_have_run = true;
+        self.lose(AccountGap::UnseenRun);
+    }
+
+    /// Whether a kubelet reports of it, so that it was bound.
+    pub fn is_reported(&self) -> bool {
+        self.containers.iter().any(|container| container.is_created || container.ended_runs > 0)
+    }
+
     /// Takes over what is known of it from `before`, the pod as last seen; none if it is new to the operator.
     pub fn follow(&mut self, before: Option<&Self>, now: Now) {
         // No binding is undone. Only a restored etcd has forgotten one, and what ran there may live.
         let bound_before = before.and_then(|before| before.node.clone());
         let is_bound_again = self.node.is_some() && bound_before.is_some() && self.node != bound_before;
         self.node = self.node.take().or(bound_before);
+        self.may_have_run |= self.node.is_some() || before.is_some_and(|before| before.may_have_run);
         for container in &mut self.containers {
             let old = before.and_then(|pod| pod.containers.iter().find(|c| c.name == container.name));
             container.follow(old, now);
@@ -292,6 +311,7 @@ impl From<PodWire> for Pod {
             ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             labels: Arc::new(metadata.labels.unwrap_or_default()),
             containers,
+            may_have_run: spec.node_name.as_ref().is_some_and(|node| !node.is_empty()),
             node: spec.node_name.filter(|n| !n.is_empty()),
             hostname: spec.hostname.filter(|h| !h.is_empty()),
             account: spec
@@ -331,6 +351,6 @@ impl Gone {
     /// Processes of these containers may have outlived it: it ran, for all that is known, and its kubelet never said that
     /// they ended.
     pub fn may_live<'p>(&'p self, containers: impl IntoIterator<Item = &'p Container>) -> bool {
-        self.pod.may_live(containers) || self.pod.node.is_none() && !self.seen
+        self.pod.may_live(containers) || !self.pod.may_have_run && !self.seen
     }
 }
