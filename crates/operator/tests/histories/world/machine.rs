@@ -10,8 +10,9 @@ use super::setup::VirtualMark;
 use crate::lies::Lie;
 use crate::support::api::Kind;
 
-/// How far ahead of the present an end has to be dated for the operator to know that the clock was wrong, in milliseconds.
-const AHEAD_MS: i64 = 2_500;
+/// How far ahead of the present an end has to be dated for the operator to know that the clock was wrong, in milliseconds: two
+/// seconds, with up to one that is cut off from its date, and the time until it is seen.
+const AHEAD_MS: i64 = 3_300;
 
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "they are facts about a machine, not states of a machine")]
@@ -218,9 +219,11 @@ impl World {
     }
 
     fn limit_silence(&mut self, machine: usize) {
-        let speaks_by = self.machines[machine].speaks_by.filter(|by| *by > self.now);
-        let silent_until = &mut self.machines[machine].silent_until;
-        *silent_until = speaks_by.map_or(*silent_until, |by| by.min(*silent_until));
+        let machine = &mut self.machines[machine];
+        if let Some(by) = machine.speaks_by.filter(|by| *by > self.now) {
+            machine.silent_until = machine.silent_until.min(by);
+            machine.reports.iter_mut().for_each(|report| report.due = report.due.min(by));
+        }
     }
 
     /// The number of the node that a pod is bound to.
@@ -243,6 +246,7 @@ impl World {
         let status = (!is_silent).then(|| self.status(pod));
         let machine = &mut self.machines[at];
         let due = (self.now + machine.report_delay).max(machine.silent_until);
+        let due = machine.speaks_by.filter(|by| *by > self.now).map_or(due, |by| due.min(by));
         let due = due.max(machine.reports.back().map_or(0, |report| report.due));
         machine.reports.push_back(Report { due, pod, status });
     }
