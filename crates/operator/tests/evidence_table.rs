@@ -264,8 +264,7 @@ impl Case {
         (self.index, self.memory) = (Index::default(), Memory::default());
         if self.nodes_hidden {
             self.apply(Change::NodesHidden);
-        }
-        if !self.nodes_hidden {
+        } else {
             self.list_nodes();
         }
         self.list();

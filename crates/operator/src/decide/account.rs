@@ -166,7 +166,7 @@ fn covers(account: &Account, plan: &Plan) -> bool {
 }
 
 /// The pods whose history matters: candidates, and others that may be the holder.
-fn tracked<'a>(snapshot: &'a Snapshot<'_>) -> impl Iterator<Item = &'a Pod> {
+pub(super) fn tracked<'a>(snapshot: &'a Snapshot<'_>) -> impl Iterator<Item = &'a Pod> {
     snapshot.candidates.iter().chain(&snapshot.others).copied()
 }
 

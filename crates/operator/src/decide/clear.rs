@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use leadergroup_api::{AccountGap, ReleaseForm, UnconfirmedPolicy, Verdict, library};
 use leadergroup_elector::Timing;
 
-use super::account::{fitting, pod_gap};
+use super::account::{fitting, pod_gap, tracked};
 use super::action::{Action, Clear, Ground};
 use super::memory::{Memory, ReadPods};
 use super::{Wake, facts};
@@ -285,7 +285,7 @@ fn only_pod(snapshot: &Snapshot<'_>, lease: &Lease) -> Option<String> {
         |pod: &Pod| !pod.host_network && pod.hostname.as_ref().is_none_or(|h| *h == pod.name) && !pod.name_is_cut();
     let name = snapshot.plan.identity.only_name(lease.record.holder().unwrap_or_default())?;
     let gone = snapshot.gone.iter().map(|gone| &gone.pod);
-    let mut known = snapshot.candidates.iter().chain(&snapshot.others).copied().chain(gone);
+    let mut known = tracked(snapshot).chain(gone);
     (snapshot.pods.is_up_to(lease.moved_in) && known.all(goes_by_name)).then_some(name)
 }
 
@@ -344,7 +344,7 @@ fn by_reading(snapshot: &Snapshot<'_>, memory: &Memory, lease: &Lease, read: &Re
     let plan = snapshot.plan;
     let holder = lease.record.holder().unwrap_or_default();
     let was_asked_for = |pod: &Pod| read.name.as_ref().is_none_or(|name| *name == pod.name);
-    let known = || snapshot.candidates.iter().chain(&snapshot.others).copied();
+    let known = || tracked(snapshot);
     let missing: Vec<Gone> = known()
         .filter(|cached| was_asked_for(cached) && !read.pods.iter().any(|p| p.is_same(cached)))
         .filter(|cached| plan.identity.fits(holder, *cached))

@@ -48,10 +48,6 @@ impl Index {
         let mut holder_changed = true;
         let known = self.leases.get(&key).zip(requested_at).filter(|_| source == Source::Get);
         let read_goes_back = known.is_some_and(|(known, at)| known.goes_back(version.as_deref(), at));
-        if read_goes_back {
-            // The watches of a restored etcd bring nothing until its versions have caught up.
-            self.lose_sight();
-        }
         match self.leases.get_mut(&key) {
             Some(lease) if lease.uid == uid && is_older(version.as_deref(), &lease.version) => {
                 let is_listed = source == Source::List && replaces(requested_at, lease.answered_at);
@@ -125,7 +121,7 @@ impl Index {
         self.touch_lease_groups(&key, cause);
     }
 
-    /// Whatever the watches show, they may pass over what a restored etcd holds.
+    /// Distrusts the watches: those of a restored etcd deliver nothing until its versions have caught up.
     fn lose_sight(&mut self) {
         self.pods.lose_sight();
         self.phases.lose_sight();

@@ -17,9 +17,10 @@ impl Index {
 
     pub(super) fn apply_node(&mut self, wire: NodeWire, source: Source, now: Now) {
         let name = wire.metadata.name.clone().unwrap_or_default();
+        let version = version_of(&wire.metadata);
         match source {
-            Source::List => self.phases.saw_listed(version_of(&wire.metadata)),
-            _ => self.pass_nodes(version_of(&wire.metadata)),
+            Source::List => self.phases.saw_listed(version),
+            _ => self.pass_nodes(version),
         }
         let mut node = Node::from(wire);
         let known = self.nodes.get(&name);
@@ -28,7 +29,7 @@ impl Index {
         // A list may pass over changes, but not over one that left it ready all the time.
         let stayed =
             |known: &&Node| known.is_reported_as(&node) && (source == Source::Watch || node.ready_since.is_some());
-        node.known_since = known.filter(stayed).map_or(node.known_since, |known| known.known_since);
+        node.known_since = known.filter(stayed).map_or(version.unwrap_or(u64::MAX), |known| known.known_since);
         if known == Some(&node) {
             return;
         }

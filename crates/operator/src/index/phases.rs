@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::gone::GonePods;
 use super::pods::Pods;
-use super::{Cause, Index, Key};
+use super::{Index, Key};
 use crate::model::{EndSeen, Node, Pod};
 use crate::time::Mono;
 
@@ -119,7 +119,9 @@ impl Index {
             let mut touched = self.held_by(&key.namespace, &pod);
             touched.extend(self.members_named(&key.namespace, &pod.aliases()));
             touched.extend(self.members.groups_of(&key).cloned());
-            self.touched.extend(touched.into_iter().map(|group| (group, Cause::Change)));
+            for group in &touched {
+                self.touch(group);
+            }
         }
     }
 }

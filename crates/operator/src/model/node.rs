@@ -97,7 +97,7 @@ impl From<NodeWire> for Node {
             is_virtual: is_virtual(&wire),
             zone: wire.metadata.labels.and_then(|mut l| l.remove("topology.kubernetes.io/zone")),
             lost_since: None,
-            known_since: wire.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or(u64::MAX),
+            known_since: 0,
         }
     }
 }

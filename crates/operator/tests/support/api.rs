@@ -12,7 +12,7 @@ use leadergroup_operator::engine::{Failure, Found, Job, Outcome, Work};
 use leadergroup_operator::index::Change;
 use leadergroup_operator::model::AskedTiming;
 use leadergroup_operator::time::Mono;
-use leadergroup_operator::wire::LeaseWire;
+use leadergroup_operator::wire::{LeaseWire, NodeWire};
 use serde_json::{Value, json};
 
 use super::{decode, decode_group, wall};
@@ -191,6 +191,10 @@ impl Api {
         self.get(kind, name)?["metadata"]["resourceVersion"].as_str()?.parse().ok()
     }
 
+    fn nodes(&self, names: &[String]) -> Vec<(String, Option<NodeWire>)> {
+        names.iter().map(|name| (name.clone(), self.get(Kind::Node, name).map(decode))).collect()
+    }
+
     /// Does what the operator asks for.
     pub fn perform(&mut self, work: &Work, requested_at: Mono) -> Option<Outcome> {
         Some(match &work.job {
@@ -218,13 +222,9 @@ impl Api {
                     Some(name) => self.get(Kind::Pod, name).into_iter().map(decode).collect(),
                     None => self.list(Kind::Pod).iter().map(decode).collect(),
                 };
-                let nodes = nodes.iter().map(|node| (node.clone(), self.get(Kind::Node, node).map(decode))).collect();
-                Outcome::Pods { requested_at, name: name.clone(), result: Ok(Found { pods, nodes }) }
+                Outcome::Pods { requested_at, name: name.clone(), result: Ok(Found { pods, nodes: self.nodes(nodes) }) }
             }
-            Job::Act(Action::ReadNodes { nodes }) => {
-                let nodes = nodes.iter().map(|node| (node.clone(), self.get(Kind::Node, node).map(decode))).collect();
-                Outcome::Nodes { requested_at, result: Ok(nodes) }
-            }
+            Job::Act(Action::ReadNodes { nodes }) => Outcome::Nodes { requested_at, result: Ok(self.nodes(nodes)) },
             Job::Act(Action::Clear(clear)) => {
                 Outcome::Cleared { clear: clear.clone(), requested_at, result: self.clear(clear) }
             }

@@ -246,9 +246,9 @@ impl World {
         let status = (!is_silent).then(|| self.status(pod));
         let machine = &mut self.machines[at];
         let due = (self.now + machine.report_delay).max(machine.silent_until);
-        let due = machine.speaks_by.filter(|by| *by > self.now).map_or(due, |by| due.min(by));
         let due = due.max(machine.reports.back().map_or(0, |report| report.due));
         machine.reports.push_back(Report { due, pod, status });
+        self.limit_silence(at);
     }
 
     pub(super) fn report(&mut self) {
