@@ -1,8 +1,8 @@
-//! Whose word the terminal phases of pods are, while that is not known.
+//! Terminal phases of pods whose author is not known yet.
 //!
-//! Others than kubelets write phases too, while a node is not ready, and the watch of nodes may be behind that of pods. What
-//! settles it is that watch, once it has passed the version of the pod in which the phase was first seen, or a reading of
-//! the node.
+//! Controllers other than the kubelet also write phases while a node is not ready, and the watch of nodes may lag behind the
+//! watch of pods. The author is settled once the watch of nodes passes the pod version that first showed the phase, or by a
+//! GET of the node.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,7 +12,7 @@ use super::{Index, Key};
 use crate::model::{EndSeen, Node, Pod};
 use crate::time::Mono;
 
-/// How many open ones are held before those of pods that nobody remembers are dropped.
+/// Number of open names above which names without a remembered pod are dropped.
 const HELD: usize = 1_024;
 
 /// The names of pods whose phase is open.
@@ -64,7 +64,7 @@ impl Index {
         }
     }
 
-    /// The watch of nodes brought a change of one in this version: until then all of them were as they are known.
+    /// Settles phases older than this version of a node event: the watch is ordered, so the known nodes are exact up to it.
     pub(super) fn pass_nodes(&mut self, version: Option<u64>) {
         if self.phases.is_watched && !self.phases.open.is_empty() {
             let is_passed = |ended: &EndSeen| version.is_some_and(|version| ended.version < version);
@@ -83,12 +83,12 @@ impl Index {
         self.phases.is_watched = true;
     }
 
-    /// No node is known any more, so none vouches for a phase.
+    /// Settles all open phases as not set by the kubelet, because nodes can't be read any more.
     pub(super) fn lose_nodes(&mut self) {
         self.settle_phases(|_, _, _| Some(false));
     }
 
-    /// The node was read: none if it does not exist.
+    /// Settles phases on a node that was read; `node` is none if it does not exist.
     pub fn note_node(&mut self, name: &str, node: Option<&Node>, requested_at: Mono) {
         self.settle_phases(|ended, pod, nodes| {
             let is_asked = pod.node.as_deref() == Some(name) && ended.at <= requested_at;
@@ -98,7 +98,7 @@ impl Index {
         });
     }
 
-    /// Settles those of which `judge` says whether they are the kubelet's word.
+    /// Settles each phase for which `judge` returns whether the kubelet set it; none leaves it open.
     fn settle_phases(&mut self, judge: impl Fn(&EndSeen, &Pod, &HashMap<String, Node>) -> Option<bool>) {
         let mut settled = Vec::new();
         let (pods, gone, nodes) = (&mut self.pods, &mut self.gone, &self.nodes);
@@ -126,7 +126,7 @@ impl Index {
     }
 }
 
-/// Whether the phase is the word of the pod's kubelet, of a node that was known so and is now: so it was in between.
+/// Returns whether the kubelet set the phase: the node is unchanged from before the phase was written until `now`.
 fn reported(pod: &Pod, ended: &EndSeen, known: &Node, now: &Node) -> bool {
     let was_so = known.known_since <= ended.version && now.is_reported_as(known);
     now.reported_end_of(pod, was_so && pod.is_witnessed())

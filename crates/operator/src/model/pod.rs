@@ -82,7 +82,7 @@ pub enum PhaseSeen {
     NodeReady,
     /// Its node is not known to have been ready then, so it may be another's word than its kubelet's.
     NodeNotReady,
-    /// Its node is known to have been ready then, whatever became of it since.
+    /// The node was ready when the phase was written. Later changes of the node do not matter.
     Confirmed,
 }
 
@@ -190,7 +190,7 @@ impl Pod {
         self.phase_seen == PhaseSeen::NodeReady
     }
 
-    /// It is known now whether its terminal phase is its kubelet's word.
+    /// Records whether the kubelet set the terminal phase.
     pub fn settle(&mut self, is_kubelets: bool) {
         self.phase_seen = if is_kubelets { PhaseSeen::Confirmed } else { PhaseSeen::NodeNotReady };
         self.ended = None;
